@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every switch of the build, and the libraries whose presence decides their defaults.
+include(CMakeDependentOption)
+include(GNUInstallDirs)
+
+find_package(Threads REQUIRED)
+
+find_path(WEFT_URING_INCLUDE_DIR liburing.h)
+find_library(WEFT_URING_LIBRARY uring)
+mark_as_advanced(WEFT_URING_INCLUDE_DIR WEFT_URING_LIBRARY)
+set(weft_have_uring OFF)
+if(WEFT_URING_INCLUDE_DIR AND WEFT_URING_LIBRARY)
+  set(weft_have_uring ON)
+endif()
+
+# llhttp comes as released C sources (Debian: node-llhttp); they are compiled into weft.
+find_path(WEFT_LLHTTP_INCLUDE_DIR llhttp/llhttp.h PATH_SUFFIXES share/include include
+          HINTS /usr/share/include)
+find_path(WEFT_LLHTTP_SOURCE_DIR llhttp.c PATH_SUFFIXES share/llhttp HINTS /usr/share/llhttp)
+mark_as_advanced(WEFT_LLHTTP_INCLUDE_DIR WEFT_LLHTTP_SOURCE_DIR)
+set(weft_have_llhttp OFF)
+if(WEFT_LLHTTP_INCLUDE_DIR AND WEFT_LLHTTP_SOURCE_DIR)
+  set(weft_have_llhttp ON)
+endif()
+
+option(WEFT_SHARED "Build weft as a shared library" ${BUILD_SHARED_LIBS})
+option(WEFT_IO_URING "Build the io_uring poller (epoll is always built)" ${weft_have_uring})
+option(WEFT_HTTP "Build the HTTP server and client" ${weft_have_llhttp})
+option(WEFT_FRAME_POINTERS "Ask users of weft for frame pointers, which stack dumps walk" ON)
+option(WEFT_DEBUG_CHECKS "Compile weft's internal checks in" OFF)
+option(WEFT_FORCE_MIGRATE "Move a fiber to another worker on each wake, randomise run order" OFF)
+set(WEFT_SANITIZE "" CACHE STRING "Sanitizers: empty, address (with undefined) or thread")
+set_property(CACHE WEFT_SANITIZE PROPERTY STRINGS "" address thread)
+
+option(WEFT_INSTALL "Add install rules" ${PROJECT_IS_TOP_LEVEL})
+option(WEFT_WERROR "Treat warnings in weft as errors" ${PROJECT_IS_TOP_LEVEL})
+option(WEFT_BUILD_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(WEFT_BUILD_EXAMPLES "Build the examples" ${PROJECT_IS_TOP_LEVEL})
+option(WEFT_BUILD_BENCH "Build the benchmarks" ${PROJECT_IS_TOP_LEVEL})
+
+if(WEFT_IO_URING AND NOT weft_have_uring)
+  message(FATAL_ERROR "WEFT_IO_URING is ON but liburing was not found (Debian: liburing-dev)")
+endif()
+if(WEFT_HTTP AND NOT weft_have_llhttp)
+  message(FATAL_ERROR "WEFT_HTTP is ON but llhttp's sources were not found (Debian: node-llhttp)")
+endif()
+if(NOT WEFT_SANITIZE MATCHES "^(|address|thread)$")
+  message(FATAL_ERROR "WEFT_SANITIZE must be empty, address or thread, not ${WEFT_SANITIZE}")
+endif()
