@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a closure becomes a fiber: allocate a G, build the closure in it, start it. The G's memory
+// holds the closure (inline up to 64 bytes, else a pooled block), so starting a fiber allocates
+// nothing in steady state.
+#pragma once
+
+#include <new>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include <weft/detail/config.hpp>
+#include <weft/detail/fiber_core.hpp>
+
+namespace weft::inline v0 {
+struct fiber_options;
+}
+
+namespace weft::inline v0::detail {
+
+/// The one-word address of a source location: equal for the same call, printable later.
+[[nodiscard]] WEFT_INLINE const void* site_of(const std::source_location& loc) noexcept {
+  static_assert(sizeof(std::source_location) == sizeof(void*));
+  return __builtin_bit_cast(const void*, loc);
+}
+
+/// A G of the calling fiber's (or the default) runtime with room for the closure at g->closure.
+/// `refs`: handles that will exist beside the fiber itself. Throws no_runtime_error, bad_alloc.
+[[nodiscard]] WEFT_EXPORT fiber_core* fiber_alloc(std::size_t closure_size,
+                                                  std::size_t closure_align, const void* site,
+                                                  const fiber_options* options);
+[[nodiscard]] WEFT_EXPORT fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t closure_size,
+                                                     std::size_t closure_align, const void* site,
+                                                     const fiber_options* options);
+/// Gives a G back that was never started.
+WEFT_EXPORT void fiber_discard(fiber_core* g) noexcept;
+/// Makes it runnable. The fiber owns one reference of g->refs (1 after fiber_alloc).
+WEFT_EXPORT void fiber_start(fiber_core* g) noexcept;
+/// Drops a reference; the last one returns the G to its pool.
+WEFT_EXPORT void fiber_unref(fiber_core* g) noexcept;
+
+template <class F>
+void closure_entry(fiber_core* g, entry_op op) {
+  F* f = static_cast<F*>(g->closure);
+  if (op == entry_op::run) static_cast<void>((*f)());
+  f->~F();  // not reached when the closure throws: that is a panic, and its frames are kept
+}
+
+template <class F>
+WEFT_INLINE fiber_core* fiber_make_in(runtime_state* rt, F&& fn, const void* site,
+                                      const fiber_options* options) {
+  using closure = std::decay_t<F>;
+  fiber_core* g = rt == nullptr
+                      ? fiber_alloc(sizeof(closure), alignof(closure), site, options)
+                      : fiber_alloc_in(rt, sizeof(closure), alignof(closure), site, options);
+  if constexpr (std::is_nothrow_constructible_v<closure, F>) {
+    ::new (launder_ptr(g->closure)) closure(std::forward<F>(*launder_ptr(&fn)));
+  } else {
+    try {
+      ::new (launder_ptr(g->closure)) closure(std::forward<F>(*launder_ptr(&fn)));
+    } catch (...) {
+      fiber_discard(g);
+      throw;
+    }
+  }
+  g->entry = &closure_entry<closure>;
+  return g;
+}
+
+template <class F>
+WEFT_INLINE fiber_core* fiber_make(F&& fn, const void* site, const fiber_options* options) {
+  return fiber_make_in(nullptr, std::forward<F>(fn), site, options);
+}
+
+}  // namespace weft::inline v0::detail
