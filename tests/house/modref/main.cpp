@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// g++ 12 to 14 lose the escape of a local whose address travels inside a struct (a lambda that
+// captured it by reference) through forwarding functions that are not inlined, and then keep the
+// local's old value. Every function below is that shape through the real API: it sets locals to one
+// value, hands lambdas that change them to weft, and looks. They are kept apart (noinline) so that
+// each is optimised by itself, and the locals are plain, as a user's are. Says ok.
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <weft/weft.hpp>
+
+namespace {
+
+using namespace std::chrono_literals;
+
+#define APART __attribute__((noinline))
+
+APART bool otherwise_changes_a_local() {
+  bool more = true;
+  const std::size_t taken = weft::select(weft::otherwise([&] { more = false; }));
+  return taken == 0 && !more;
+}
+
+APART bool a_loop_ends_by_otherwise() {
+  auto c = weft::make_chan<int>(4);
+  for (int i = 1; i <= 4; ++i) c.send(i);
+  int sum = 0;
+  int rounds = 0;
+  bool more = true;
+  while (more && rounds < 100) {
+    ++rounds;
+    (void)weft::select(weft::on_recv(c, [&](std::optional<int> v) { sum += v.value_or(1000); }),
+                       weft::otherwise([&] { more = false; }));
+  }
+  return sum == 10 && rounds == 5;
+}
+
+APART bool on_recv_changes_locals() {
+  auto c = weft::make_chan<std::string>(1);
+  c.send("a value that does not fit into a small string");
+  std::string got = "before";
+  std::size_t size = 0;
+  (void)weft::select(weft::on_recv(c, [&](std::optional<std::string> v) {
+    got = std::move(*v);
+    size = got.size();
+  }));
+  return got == "a value that does not fit into a small string" && size == got.size();
+}
+
+APART bool a_parked_on_recv_changes_locals() {
+  auto c = weft::make_chan<int>();
+  int got = -1;
+  weft::go([=] { c.send(7); });
+  (void)weft::select(weft::on_recv(c, [&](std::optional<int> v) { got = *v; }),
+                     weft::on_timeout(30s, [&] { got = -2; }));
+  return got == 7;
+}
+
+APART bool on_send_takes_a_local_lvalue() {
+  auto c = weft::make_chan<int>(1);
+  int value = 1;
+  bool sent = false;
+  value = 5;
+  (void)weft::select(weft::on_send(c, value, [&] {
+    sent = true;
+    value = 6;
+  }));
+  return sent && value == 6 && c.recv() == 5;
+}
+
+APART bool on_send_moves_a_local_rvalue_only_if_taken() {
+  auto c = weft::make_chan<std::unique_ptr<int>>(1);
+  auto value = std::make_unique<int>(5);
+  int rounds = 0;
+  for (bool more = true; more && rounds < 10;) {
+    ++rounds;
+    (void)weft::select(
+        weft::on_send(c, std::move(value), [&] { value = std::make_unique<int>(9); }),
+        weft::otherwise([&] { more = false; }));
+  }
+  auto got = c.recv();
+  return rounds == 2 && value != nullptr && *value == 9 && got && **got == 5;
+}
+
+APART bool on_timeout_changes_a_local() {
+  int ticks = 0;
+  weft::chan<int> never;
+  (void)weft::select(weft::on_recv(never, [&](std::optional<int>) { ticks = -1; }),
+                     weft::on_timeout(1ms, [&] { ticks = 1; }));
+  return ticks == 1;
+}
+
+APART bool on_done_changes_a_local() {
+  auto [ctx, cancel] = weft::with_cancel(weft::background());
+  int seen = 0;
+  cancel();
+  (void)weft::select(weft::on_done(ctx, [&] { seen = 3; }));
+  return seen == 3;
+}
+
+APART bool wait_group_go_changes_locals() {
+  int first = 1;
+  int second = 1;
+  weft::wait_group group;
+  group.go([&] { first = 2; });
+  group.go([&] { second = 3; });
+  group.wait();
+  return first == 2 && second == 3;
+}
+
+APART bool go_changes_a_local() {
+  int value = 1;
+  auto done = weft::make_chan<weft::unit>();
+  weft::go([&] {
+    value = 2;
+    done.close();
+  });
+  (void)done.recv();
+  return value == 2;
+}
+
+APART bool go_with_options_changes_a_local() {
+  int value = 1;
+  auto done = weft::make_chan<weft::unit>();
+  weft::go({.name = "modref"}, [&] {
+    value = 2;
+    done.close();
+  });
+  (void)done.recv();
+  return value == 2;
+}
+
+APART bool spawn_changes_a_local() {
+  int value = 1;
+  weft::fiber f = weft::spawn([&] { value = 2; });
+  f.join();
+  return value == 2;
+}
+
+APART bool async_changes_a_local_and_returns() {
+  int value = 1;
+  auto result = weft::async([&] {
+    value = 2;
+    return 40;
+  });
+  return result.get() + value == 42;
+}
+
+APART bool blocking_changes_a_local() {
+  int value = 1;
+  weft::blocking([&] { value = 2; });
+  return value == 2;
+}
+
+APART bool after_func_changes_a_local() {
+  auto [ctx, cancel] = weft::with_cancel(weft::background());
+  int value = 1;
+  auto done = weft::make_chan<weft::unit>();
+  auto handle = weft::after_func(ctx, [&] {
+    value = 2;
+    done.close();
+  });
+  cancel();
+  (void)done.recv();
+  return value == 2;
+}
+
+APART bool run_changes_a_local() {
+  int value = 1;
+  (void)weft::run([&] { value = 2; });
+  return value == 2;
+}
+
+struct property {
+  const char* name;
+  bool (*holds)();
+};
+
+#define PROPERTY(f) \
+  property { #f, f }
+
+const property in_a_fiber[] = {
+    PROPERTY(otherwise_changes_a_local),
+    PROPERTY(a_loop_ends_by_otherwise),
+    PROPERTY(on_recv_changes_locals),
+    PROPERTY(a_parked_on_recv_changes_locals),
+    PROPERTY(on_send_takes_a_local_lvalue),
+    PROPERTY(on_send_moves_a_local_rvalue_only_if_taken),
+    PROPERTY(on_timeout_changes_a_local),
+    PROPERTY(on_done_changes_a_local),
+    PROPERTY(wait_group_go_changes_locals),
+    PROPERTY(go_changes_a_local),
+    PROPERTY(go_with_options_changes_a_local),
+    PROPERTY(spawn_changes_a_local),
+    PROPERTY(async_changes_a_local_and_returns),
+    PROPERTY(blocking_changes_a_local),
+    PROPERTY(after_func_changes_a_local),
+};
+
+bool report(const property& p) {
+  const bool holds = p.holds();
+  if (!holds) std::printf("wrong: %s\n", p.name);
+  return holds;
+}
+
+}  // namespace
+
+int main() {
+  int wrong = 0;
+  if (!report(PROPERTY(run_changes_a_local))) ++wrong;
+  wrong += weft::run([] {
+    int count = 0;
+    for (const property& p : in_a_fiber) {
+      if (!report(p)) ++count;
+    }
+    return count;
+  });
+  if (wrong == 0) std::puts("ok");
+  return wrong;
+}

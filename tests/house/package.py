@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every way to take weft into another project, tried with the small program in user/.
+
+    package.py install <build directory> <prefix>
+    package.py find_package|pkg_config <prefix>
+    package.py add_subdirectory|fetch_content|shared <work directory>
+"""
+
+import os
+import re
+import shutil
+import tempfile
+
+import house
+from house import check, run, run_program
+
+USER = os.path.join(house.HERE, "user")
+# What libweft.so may need: the C++ runtime, and liburing. Above all not libmimalloc.
+ALLOWED_LIBRARIES = re.compile(r"^(libstdc\+\+|libm|libgcc_s|libc|libpthread|liburing|ld-linux.*)\.so")
+# How an exported name may read after demangling. Templates of the standard library that were
+# instantiated in weft are weak there and cannot be hidden.
+OWN_SYMBOL = re.compile(r"^((typeinfo( name)?|vtable|VTT|guard variable|construction vtable) for "
+                        r"|(non-)?virtual thunk to )?weft(::|_)")
+
+
+def install(build, prefix):
+    """Installs, then moves the tree: nothing in it may know where it was."""
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(prefix)) as first:
+        run("cmake", "--install", build, "--prefix", os.path.join(first, "prefix"))
+        shutil.rmtree(prefix, ignore_errors=True)
+        os.rename(os.path.join(first, "prefix"), prefix)
+
+
+def configure_user(work, how, *options, compiler="g++"):
+    shutil.rmtree(work, ignore_errors=True)
+    run("cmake", "-S", USER, "-B", work, "-G", "Ninja", f"-DCMAKE_CXX_COMPILER={compiler}",
+        "-DCMAKE_BUILD_TYPE=Debug", f"-DUSER_TAKES_WEFT_BY={how}", *options)
+
+
+def build_user(work, env=None):
+    run("cmake", "--build", work)
+    for program in ("user", "user_malloc", "user_test"):
+        path = os.path.join(work, program)
+        if os.path.exists(path):
+            run_program(path, env) if program != "user_test" else run(path, env=env, timeout=60)
+            house.check_memory_protection(path)
+    without = house.needed_libraries(os.path.join(work, "user"))
+    check(not any("mimalloc" in n for n in without), "weft::weft brings libmimalloc")
+
+
+def find_package(prefix):
+    for compiler in house.COMPILERS:
+        with tempfile.TemporaryDirectory() as work:
+            configure_user(work, "find_package", f"-DCMAKE_PREFIX_PATH={prefix}", compiler=compiler)
+            build_user(work)
+            with_malloc = house.needed_libraries(os.path.join(work, "user_malloc"))
+            check(any("mimalloc" in n for n in with_malloc), "weft::malloc does not interpose malloc")
+
+
+def pkg_config(prefix):
+    flags = house.pkg_config(prefix, "--cflags", "--libs", "--static")
+    with tempfile.TemporaryDirectory() as work:
+        for compiler in house.COMPILERS:
+            program = os.path.join(work, compiler)
+            run(compiler, "-std=c++23", "-Wall", "-Werror", os.path.join(USER, "main.cpp"),
+                "-o", program, *flags)
+            run_program(program)
+
+
+def add_subdirectory(work):
+    configure_user(work, "add_subdirectory", f"-DWEFT_ROOT_DIR={house.ROOT}", compiler="clang++-19")
+    build_user(work)
+
+
+def fetch_content(work):
+    configure_user(work, "fetch_content", f"-DWEFT_ROOT_DIR={house.ROOT}")
+    build_user(work)
+
+
+def check_exports(library):
+    for line in run("nm", "-D", "-C", "--defined-only", library).splitlines():
+        match = re.match(r"^[0-9a-f]+ (\w) (.*)$", line)
+        if match and match.group(1) not in "WVu":
+            check(OWN_SYMBOL.match(match.group(2)), f"{library} exports {match.group(2)}")
+
+
+def shared(work):
+    """The shared library: what it exports and needs, and that users build against it."""
+    build, prefix = os.path.join(work, "weft"), os.path.join(work, "prefix")
+    run("cmake", "-S", house.ROOT, "-B", build, "-G", "Ninja", "-DWEFT_SHARED=ON",
+        "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INSTALL_LIBDIR=lib", "-DWEFT_BUILD_TESTS=OFF",
+        "-DWEFT_BUILD_EXAMPLES=OFF", "-DWEFT_BUILD_BENCH=OFF")
+    run("cmake", "--build", build)
+    install(build, prefix)
+    library = os.path.join(prefix, "lib", "libweft.so")
+    check(re.search(r"SONAME.*\[libweft\.so\.\d+\.\d+\]", run("readelf", "-dW", library)),
+          "the SONAME does not carry major and minor version")
+    for name in house.needed_libraries(library):
+        check(ALLOWED_LIBRARIES.match(name), f"libweft.so needs {name}")
+    house.check_memory_protection(library)
+    check_exports(library)
+    configure_user(os.path.join(work, "user"), "find_package", f"-DCMAKE_PREFIX_PATH={prefix}")
+    build_user(os.path.join(work, "user"))
+    program = os.path.join(work, "by_pkg_config")
+    run("g++", "-std=c++23", os.path.join(USER, "main.cpp"), "-o", program,
+        *house.pkg_config(prefix, "--cflags", "--libs"))
+    run_program(program, env={"LD_LIBRARY_PATH": os.path.join(prefix, "lib")})
+
+
+if __name__ == "__main__":
+    house.main({f.__name__: f for f in (install, find_package, pkg_config, add_subdirectory,
+                                        fetch_content, shared)})
