@@ -9,11 +9,9 @@ install(DIRECTORY include/weft TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(EXPORT weft NAMESPACE weft:: DESTINATION ${weft_package_dir} FILE weftTargets.cmake)
 # In a file of its own: it is loaded only where GTest is there.
-if(TARGET weft_testing)
-  install(TARGETS weft_testing EXPORT weft_testing)
-  install(EXPORT weft_testing NAMESPACE weft:: DESTINATION ${weft_package_dir}
-          FILE weftTestingTargets.cmake)
-endif()
+install(TARGETS weft_testing EXPORT weft_testing)
+install(EXPORT weft_testing NAMESPACE weft:: DESTINATION ${weft_package_dir}
+        FILE weftTestingTargets.cmake)
 
 configure_package_config_file(cmake/weftConfig.cmake.in ${PROJECT_BINARY_DIR}/weftConfig.cmake
   INSTALL_DESTINATION ${weft_package_dir} NO_SET_AND_CHECK_MACRO)
@@ -33,9 +31,15 @@ if(WEFT_SANITIZE)
   string(APPEND weft_pc_cflags " ${weft_pc_sanitize}")
   set(weft_pc_ldflags " ${weft_pc_sanitize}")
 endif()
-set(weft_pc_requires "")
+# Where there is only libweft.a, everybody links statically and needs what it needs, asked for with
+# --static or not.
+set(weft_pc_requires "Requires.private:")
+if(NOT WEFT_SHARED)
+  set(weft_pc_requires "Requires:")
+  string(APPEND weft_pc_ldflags " -pthread")
+endif()
 if(WEFT_IO_URING)
-  set(weft_pc_requires "liburing")
+  string(APPEND weft_pc_requires " liburing")
 endif()
 # weft.pc finds its prefix from where it lies, so an installed tree can be moved.
 file(RELATIVE_PATH weft_pc_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)

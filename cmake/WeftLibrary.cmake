@@ -111,10 +111,10 @@ elseif(NOT WEFT_SANITIZE)
 endif()
 
 # --- weft::testing ----------------------------------------------------------------------------------
-find_package(GTest QUIET)
-if(GTest_FOUND)
-  add_library(weft_testing INTERFACE)
-  add_library(weft::testing ALIAS weft_testing)
-  set_target_properties(weft_testing PROPERTIES EXPORT_NAME testing)
-  target_link_libraries(weft_testing INTERFACE weft::weft GTest::gtest)
-endif()
+# Uses the GTest of whoever links it: the name is looked up in their project, which may have found
+# googletest or fetched it.
+add_library(weft_testing INTERFACE)
+add_library(weft::testing ALIAS weft_testing)
+set_target_properties(weft_testing PROPERTIES EXPORT_NAME testing)
+target_link_libraries(weft_testing INTERFACE
+  weft $<$<TARGET_EXISTS:GTest::gtest>:GTest::gtest>)

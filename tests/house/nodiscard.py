@@ -21,9 +21,9 @@ FREE_OPERATORS = ("operator=", "operator+=", "operator-=", "operator++", "operat
 
 def syntax_trees():
     command = ["clang++-19", "-std=c++23", "-fsyntax-only", "-I", os.path.join(house.ROOT, "include"),
-               "-Xclang", "-ast-dump=json", "-Xclang", "-ast-dump-filter=weft::", "-x", "c++",
-               os.path.join(house.ROOT, "include/weft/weft.hpp")]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+               "-Xclang", "-ast-dump=json", "-Xclang", "-ast-dump-filter=weft", "-x", "c++", "-"]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False,
+                            input="#include <weft/weft.hpp>\n")
     house.check(result.returncode == 0, "clang++-19 cannot read <weft/weft.hpp>")
     decoder, text, at = json.JSONDecoder(), result.stdout, 0
     while (at := text.find("{", at)) >= 0:

@@ -58,13 +58,14 @@ def find_package(prefix):
 
 
 def pkg_config(prefix):
-    flags = house.pkg_config(prefix, "--cflags", "--libs", "--static")
-    with tempfile.TemporaryDirectory() as work:
-        for compiler in house.COMPILERS:
-            program = os.path.join(work, compiler)
-            run(compiler, "-std=c++23", "-Wall", "-Werror", os.path.join(USER, "main.cpp"),
-                "-o", program, *flags)
-            run_program(program)
+    for asked in (["--static"], []):
+        flags = house.pkg_config(prefix, "--cflags", "--libs", *asked)
+        with tempfile.TemporaryDirectory() as work:
+            for compiler in house.COMPILERS:
+                program = os.path.join(work, compiler)
+                run(compiler, "-std=c++23", "-Wall", "-Werror", os.path.join(USER, "main.cpp"),
+                    "-o", program, *flags)
+                run_program(program)
 
 
 def add_subdirectory(work):
