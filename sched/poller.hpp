@@ -64,10 +64,18 @@ class poller {
   /// Takes an armed notification back; a request, may be too late. Owner only.
   virtual void disarm(int fd, unsigned direction, std::uint64_t key) noexcept = 0;
 
-  /// Ready fibers. timeout_ns 0: do not wait; < 0: until something comes or wake(). Owner only,
-  /// except that with a timeout != 0 the caller has given the P up before (it sleeps): then it only
-  /// waits, touches nothing, returns an empty list and the next owner reaps.
+  /// Hands what was armed to the kernel and returns the fibers that are ready; never waits. Owner
+  /// only.
   [[nodiscard]] virtual fiber_list poll() noexcept = 0;
+
+  /// First half of a sleep, while the caller still owns the P: notes where the kernel has to look.
+  /// Costs nothing if no wait() follows. Any wake() from here on ends the wait() that this thread
+  /// makes next, even if another thread takes the P and polls in between.
+  virtual void prepare_wait() noexcept = 0;
+
+  /// Second half, after the P was given up: sleeps until a notification fires, wake(), a signal or
+  /// the timeout (ns; < 0: none). Touches nothing but kernel objects; the P's next owner reaps.
+  /// Same thread as prepare_wait().
   virtual void wait(std::int64_t timeout_ns) noexcept = 0;
 
   /// Cheap hint for a busy worker: something may be there to reap.
@@ -81,6 +89,16 @@ class poller {
 
   [[nodiscard]] virtual const char* name() const noexcept = 0;
 };
+
+/// Treats `key` as fired: its waiters become ready and are added to `ready_list` (plain threads are
+/// woken at once). For pollers, and for a hand-over of io_arm() that failed or can no longer be
+/// carried out. Any thread. Implemented by netpoll/.
+void poll_fire(std::uint64_t key, fiber_list& ready_list) noexcept;
+
+/// A runtime has ended, after its fibers were abandoned and before its memory goes: descriptors
+/// that live on forget what its fibers held and what its pollers had armed; plain threads that
+/// waited through it wake and try again. Implemented by netpoll/.
+void poll_forget_runtime(const runtime_state* rt) noexcept;
 
 /// Made by netpoll/: probes once a process, honours WEFT_NETPOLL. Null with an error if neither
 /// backend can be had.
