@@ -1,0 +1,3 @@
+module weft_compare_go
+
+go 1.19
