@@ -26,6 +26,8 @@ import subprocess
 import sys
 import time
 
+import bars
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
@@ -251,6 +253,14 @@ class Samples:
     def spread(self, metric):
         return [min(self.warm[metric]), max(self.warm[metric])]
 
+    def shown(self, metric):
+        """The median, with ~ before it when the runs lay more than 30 % apart."""
+        if metric not in self.warm:
+            return "-"
+        low, high = self.spread(metric)
+        noisy = high - low > 0.3 * abs(self.median(metric))
+        return ("~" if noisy else "") + number(self.median(metric))
+
 
 def measure(workload, procs, peers, options):
     samples = {peer: Samples() for peer in peers}
@@ -311,11 +321,11 @@ def print_rows(workload, procs, samples, columns):
             elif mine.failure:
                 cells.append(mine.failure.split(":")[0].split()[0])
             elif peer == "weft":
-                cells.append(number(weft))
+                cells.append(mine.shown(metric))
             elif mine.median(metric) is None:
                 cells.append("-")
             else:
-                cells.append(f"{ratio(weft, mine.median(metric))} ({number(mine.median(metric))})")
+                cells.append(f"{ratio(weft, mine.median(metric))} ({mine.shown(metric)})")
         unit = next(s.units[metric] for s in samples.values() if metric in s.units)
         cold = samples["weft"].first_round(metric) if "weft" in samples else None
         print(f"{label:<22} {unit:<14}" + "".join(f"{c:>18}" for c in cells) + f"{number(cold):>12}",
@@ -397,7 +407,8 @@ def print_heading(options):
 
 def print_notes(chosen, peers, options):
     print("\nNotes")
-    print("  ratios under 1.3 either way are ties; absolute figures drift between machines")
+    print("  ratios under 1.3 either way are ties; absolute figures drift between machines; ~ = the "
+          "runs\n    lay more than 30 % apart")
     for workload, _ in unique(chosen):
         print(f"  {workload.name}: {workload.question}")
         for peer, _ in workload.smaller.items():
@@ -408,6 +419,25 @@ def print_notes(chosen, peers, options):
           "\n    its channel of 128 holds 127")
     print("  std: one kernel thread each; a queue of capacity 1 stands in for a rendezvous; pinned "
           "to as many\n    cores as the row says")
+
+
+def print_bars(results):
+    """Every bar that these results can judge; a miss is printed as one."""
+    by_row = {workload.label(procs): samples for workload, procs, samples in results}
+
+    def median_of(row, peer, metric):
+        samples = by_row.get(row, {})
+        return samples[peer].median(metric) if peer in samples else None
+
+    judged = list(bars.verdicts(median_of))
+    if not judged:
+        return
+    held = sum(1 for *_, limit, reached in judged if reached <= limit)
+    print(f"\nBars: {held} of {len(judged)} held")
+    for row, metric, peer, limit, reached in judged:
+        name = f"{row}.{metric}" if metric else row
+        against = f"{reached:.3f} of {peer}, bar {limit:.3f}" if peer else f"{reached:.1f}, bar {limit}"
+        print(f"  {'held  ' if reached <= limit else 'missed'}  {name:<26} {against}")
 
 
 def unique(chosen):
@@ -496,6 +526,8 @@ def main():
         samples = measure(workload, procs, mine, options)
         print_rows(workload, procs, samples, columns)
         results.append((workload, procs, samples))
+    if not options.quick:
+        print_bars(results)
     print_notes(chosen, peers, options)
     print(f"  took {time.monotonic() - began:.0f} s")
     if options.json:
