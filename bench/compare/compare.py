@@ -148,23 +148,27 @@ def build_go(build_dir, program):
 
 
 def build(build_dir, peers, with_load):
-    """Builds the programs of these peers; returns those that are there afterwards."""
-    wanted = [PEERS[p] for p in peers] + ([LOAD] if with_load else [])
-    targets = [target for _, target in wanted if target]
-    if targets:
-        if not configure(build_dir):
-            return []
-        there = known_targets(build_dir)
-        missing = [t for t in targets if t not in there]
-        if missing:
-            print(f"compare: not in this build (library missing?): {', '.join(missing)}",
-                  file=sys.stderr)
-        targets = [t for t in targets if t in there]
-        run_quietly(["cmake", "--build", build_dir, "--target", *targets])
-    if "go" in peers:
-        os.makedirs(os.path.join(build_dir, "bench"), exist_ok=True)
-        build_go(build_dir, os.path.join(build_dir, PEERS["go"][0]))
-    return [p for p in peers if os.access(os.path.join(build_dir, PEERS[p][0]), os.X_OK)]
+    """Builds the programs of these peers; returns those that are there and up to date."""
+    there, built = None, []
+    for peer in peers + (["load"] if with_load else []):
+        program, target = PEERS.get(peer, LOAD)
+        program = os.path.join(build_dir, program)
+        if target is None:
+            os.makedirs(os.path.dirname(program), exist_ok=True)
+            done = build_go(build_dir, program)
+        else:
+            if there is None:
+                if not configure(build_dir):
+                    return []
+                there = known_targets(build_dir)
+            done = target in there and run_quietly(["cmake", "--build", build_dir,
+                                                    "--target", target])
+            if target not in there:
+                print(f"compare: no {target} in this build (its library is missing)",
+                      file=sys.stderr)
+        if done:
+            built.append(peer)
+    return [p for p in built if p in PEERS]
 
 
 # --- running --------------------------------------------------------------------------------------
