@@ -537,6 +537,8 @@ def main():
     if options.json:
         write_json(options.json, results, options)
     # Peers may fail at what they do; weft may not.
+    if "weft" in wanted and "weft" not in peers:
+        return 1
     return 1 if any("weft" in s and s["weft"].failure for _, _, s in results) else 0
 
 
