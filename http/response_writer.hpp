@@ -23,6 +23,10 @@ struct response_access {
   static void begin_error(response& r) noexcept { r.begin(false, false, false); }
   /// The handler is done: the whole answer is in the sink's pending bytes, or sent.
   static void finish(response& r) { r.finish(); }
+  /// The handler failed after the head had left: the answer stays incomplete.
+  static void abandon(response& r) noexcept { r.failed_ = true; }
+  /// Lends the response to another connection.
+  static void attach(response& r, detail::answer_sink& sink) noexcept { r.sink_ = &sink; }
   /// Forgets what the handler wrote, for an error answer in its place. Not after head_sent().
   static void restart(response& r) noexcept { r.restart(); }
   /// Whether the connection ends after this answer. Valid after finish().

@@ -44,6 +44,7 @@ class answer_sink {
 /// then chunked unless content_length() was called. HEAD, 204 and 304 drop the body themselves.
 class WEFT_EXPORT response {
  public:
+  response() = default;
   explicit response(detail::answer_sink& sink) noexcept : sink_(&sink) {}
   response(const response&) = delete;
   response& operator=(const response&) = delete;
@@ -98,7 +99,7 @@ class WEFT_EXPORT response {
   [[nodiscard]] bool bodyless() const noexcept;
   [[nodiscard]] result<void> stream(std::string_view tail);
 
-  detail::answer_sink* sink_;
+  detail::answer_sink* sink_ = nullptr;  // set before a handler sees it
   std::string fields_;  // "name: value\r\n" each
   std::string body_;    // not sent yet
   std::uint64_t declared_ = 0;

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// See server_core.hpp: accepting, the phases of a shutdown, the list of connections.
+#include "http/server_core.hpp"
+
+#include <linux/filter.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include <weft/fiber.hpp>
+#include <weft/time.hpp>
+
+#include "http/connection.hpp"
+
+namespace weft::inline v0::http::detail {
+namespace {
+
+[[nodiscard]] parse_limits limits_of(const server_options& o) {
+  parse_limits l;
+  l.line = o.max_line_bytes;
+  l.head = o.max_header_bytes;
+  l.fields = o.max_fields;
+  l.body = o.max_body_bytes;
+  return l;
+}
+
+/// From here on the kernel drops what arrives for the listening socket itself: no handshake can
+/// complete between the last accept and the close, which would reset it. Refused (unix sockets,
+/// seccomp): the gap is as small as it was.
+void stop_handshakes(int fd) noexcept {
+  sock_filter drop_all{BPF_RET | BPF_K, 0, 0, 0};
+  const sock_fprog program{1, &drop_all};
+  (void)::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+}  // namespace
+
+server_core::server_core(server_options options, std::source_location site)
+    : options_(std::move(options)), limits_(limits_of(options_)), site_(site) {
+  if (!options_.handler) throw logic_error("weft::http::server: no handler");
+  auto requests = with_cancel(background());
+  request_ctx_ = std::move(requests.first);
+  cancel_requests_ = std::move(requests.second);
+  auto accepting = with_cancel(background());
+  accept_ctx_ = std::move(accepting.first);
+  cancel_accept_ = std::move(accepting.second);
+  if (options_.max_connections > 0) slots_ = make_chan<unit>(options_.max_connections);
+}
+
+server_core::~server_core() {
+  advance(server_phase::closing);
+  cancel_accept_();
+  acceptors_.wait();
+  abort();
+  connections_.wait();
+}
+
+// ---- accepting ----
+
+result<void> server_core::serve(net::listener listener) {
+  acceptors_.add(1);
+  if (phase() >= server_phase::closing) {
+    acceptors_.done();
+    return failure(errc::closed);
+  }
+  auto r = accept_until_told(listener);
+  if (r) accept_queued(listener);
+  listener.close();
+  acceptors_.done();
+  return r;
+}
+
+/// Success: the grace is over. A shortage of descriptors is waited out by accept() itself.
+result<void> server_core::accept_until_told(const net::listener& listener) {
+  while (wait_for_slot()) {
+    auto c = listener.accept(accept_ctx_, site_);
+    if (c) {
+      start(std::move(*c));
+      continue;
+    }
+    give_slot_back();
+    if (accept_ctx_.err()) break;
+    return failure(c.error());
+  }
+  return {};
+}
+
+/// False: told to end while waiting.
+bool server_core::wait_for_slot() {
+  if (options_.max_connections == 0) return !accept_ctx_.err();
+  return slots_.send(accept_ctx_, unit{}).has_value();
+}
+
+void server_core::give_slot_back() {
+  if (options_.max_connections > 0) (void)slots_.try_recv();
+}
+
+/// The connections that the kernel had completed when the grace ended.
+void server_core::accept_queued(const net::listener& listener) {
+  stop_handshakes(listener.native_handle());
+  for (;;) {
+    const int fd = ::accept4(listener.native_handle(), nullptr, nullptr,
+                             SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      return;
+    }
+    auto c = net::adopt(fd, site_);
+    if (!c) {
+      ::close(fd);
+      continue;
+    }
+    (void)c->set_no_delay(true);
+    start(std::move(*c));
+  }
+}
+
+void server_core::start(net::conn c) {
+  accepted_.fetch_add(1, std::memory_order_relaxed);
+  connections_.add(1);
+  go({.name = "http connection"}, [this, conn = std::move(c)]() mutable {
+    {
+      connection self(*this, std::move(conn));
+      self.run();
+    }
+    give_slot_back();
+    connections_.done();
+  });
+}
+
+// ---- the list ----
+
+void server_core::enlist(connection& c) {
+  const std::lock_guard lock(mutex_);
+  c.next = first_;
+  if (first_ != nullptr) first_->previous = &c;
+  first_ = &c;
+  ++open_;
+}
+
+void server_core::leave(connection& c) {
+  const std::lock_guard lock(mutex_);
+  (c.previous != nullptr ? c.previous->next : first_) = c.next;
+  if (c.next != nullptr) c.next->previous = c.previous;
+  --open_;
+  past_requests_ += c.requests();
+  past_refused_ += c.refused();
+}
+
+server_stats server_core::stats() const {
+  server_stats s;
+  s.accepted = accepted_.load(std::memory_order_relaxed);
+  const std::lock_guard lock(mutex_);
+  s.requests = past_requests_;
+  s.refused = past_refused_;
+  for (const connection* c = first_; c != nullptr; c = c->next) {
+    switch (c->state()) {
+      case conn_state::idle: ++s.idle; break;
+      case conn_state::reading: ++s.reading; break;
+      case conn_state::handling: ++s.handling; break;
+      case conn_state::closing: ++s.closing; break;
+    }
+    s.requests += c->requests();
+    s.refused += c->refused();
+  }
+  return s;
+}
+
+// ---- the end ----
+
+void server_core::advance(server_phase to) noexcept {
+  server_phase now = phase_.load(std::memory_order_seq_cst);
+  while (now < to && !phase_.compare_exchange_weak(now, to, std::memory_order_seq_cst)) {
+  }
+}
+
+void server_core::wake_all(bool cut_off) {
+  const std::lock_guard lock(mutex_);
+  for (connection* c = first_; c != nullptr; c = c->next) c->wake(cut_off);
+}
+
+void server_core::abort() {
+  advance(server_phase::aborting);
+  cancel_requests_();
+  wake_all(true);
+}
+
+result<void> server_core::shutdown(const context& ctx) {
+  advance(server_phase::grace);
+  auto r = sleep_for(ctx, options_.grace);
+  advance(server_phase::closing);
+  cancel_accept_();
+  if (r) r = acceptors_.wait(ctx);
+  if (r) {
+    wake_all(false);
+    r = connections_.wait(ctx);
+  }
+  if (!r) abort();
+  return r;
+}
+
+}  // namespace weft::inline v0::http::detail
