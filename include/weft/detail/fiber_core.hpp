@@ -108,6 +108,7 @@ struct alignas(cache_line) fiber_core {
 #if WEFT_ASAN || WEFT_TSAN
   void* asan_fake_stack = nullptr;
   void* tsan_fiber = nullptr;
+  void* tsan_dead = nullptr;  // context of a fiber that ended here, to be destroyed by the lander
 #endif
 
   [[nodiscard]] char* stack_hi() const noexcept { return stack_lo + stack_size; }

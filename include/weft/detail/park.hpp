@@ -35,8 +35,7 @@ void __sanitizer_finish_switch_fiber(void* fake_stack_save, const void** bottom_
 #if WEFT_TSAN
 extern "C" {
 void __tsan_switch_to_fiber(void* fiber, unsigned flags);
-void __tsan_acquire(void* addr);
-void __tsan_release(void* addr);
+void __tsan_destroy_fiber(void* fiber);
 }
 #endif
 
@@ -52,6 +51,7 @@ WEFT_INLINE void park_begin(fiber_core* g, wait_reason reason, const void* objec
   g->reason = reason;
   g->wait_obj = object;
   g->wake_param = nullptr;
+  g->waiters = nullptr;
   g->claim.store(0, std::memory_order_relaxed);  // published by the owner's lock
   g->futex_word.store(0, std::memory_order_relaxed);
   g->state.store(fiber_state::waiting, std::memory_order_relaxed);
@@ -77,6 +77,16 @@ WEFT_EXPORT void ready(fiber_core* g) noexcept;
 /// try_recv on empty): gives a stopped runtime, or one that asked for the P, its chance.
 WEFT_EXPORT void checkpoint() noexcept;
 
+#if WEFT_TSAN
+/// Frees the TSan context of a fiber that ended by switching to us (it cannot free its own).
+WEFT_INLINE void destroy_left_behind(fiber_core* left) noexcept {
+  if (left->tsan_dead == nullptr) return;
+  void* dead = left->tsan_dead;
+  left->tsan_dead = nullptr;
+  __tsan_destroy_fiber(dead);
+}
+#endif
+
 /// Leaves `from` for `to`. Only with a target that park_commit, yield_commit or the scheduler gave.
 WEFT_INLINE void switch_to(fiber_core* from, fiber_core* to) noexcept {
 #if WEFT_ASAN
@@ -89,6 +99,9 @@ WEFT_INLINE void switch_to(fiber_core* from, fiber_core* to) noexcept {
   // We are `from` again, resumed by whoever was left.
 #if WEFT_ASAN
   __sanitizer_finish_switch_fiber(from->asan_fake_stack, nullptr, nullptr);
+#endif
+#if WEFT_TSAN
+  destroy_left_behind(reinterpret_cast<fiber_core*>(left));
 #endif
   // Its registers are saved: it may be dispatched from now on (pairs with the dispatcher's
   // acquire load of on_cpu).

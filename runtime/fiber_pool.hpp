@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gs and closure blocks: slabs over mmap, type-stable for the life of the process, shared by all
+// runtimes. A G is taken from a P's cache (owner only), which trades batches with one global list.
+// Because slabs are never given back, a walker may look at any G at any time and read its state.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "weft/detail/fiber_core.hpp"
+
+namespace weft::inline v0::detail {
+
+/// Per-P cache of dead Gs. Owner only.
+class fiber_cache {
+ public:
+  /// Null when the kernel gives no more memory.
+  [[nodiscard]] fiber_core* acquire() noexcept {
+    if (head_ == nullptr && !refill()) [[unlikely]] return nullptr;
+    fiber_core* g = head_;
+    head_ = g->sched_next;
+    --count_;
+    return g;
+  }
+  void release(fiber_core* g) noexcept {
+    g->sched_next = head_;
+    head_ = g;
+    if (++count_ > high_water) [[unlikely]] spill();
+  }
+  /// Gives everything back to the global list.
+  void flush() noexcept;
+
+ private:
+  static constexpr std::uint32_t batch = 64;
+  static constexpr std::uint32_t high_water = 2 * batch;
+  bool refill() noexcept;
+  void spill() noexcept;
+
+  fiber_core* head_ = nullptr;
+  std::uint32_t count_ = 0;
+};
+
+/// For threads without a P.
+[[nodiscard]] fiber_core* fiber_acquire_global() noexcept;
+void fiber_release_global(fiber_core* g) noexcept;
+
+/// Visits every G that was ever carved, dead ones included; they may change under the visitor.
+void fiber_visit(void (*visit)(fiber_core*, void*), void* context);
+
+/// Memory for closures over inline_closure_size, up to 4 KiB from size-classed free lists, beyond
+/// that from operator new. Throws std::bad_alloc.
+[[nodiscard]] void* closure_acquire(std::size_t size, std::size_t align);
+void closure_release(void* p, std::size_t size, std::size_t align) noexcept;
+
+}  // namespace weft::inline v0::detail

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of a fiber: allocated with its closure inside, started, bound to a stack at its first
+// dispatch, ended. A fiber that ends hands its stack to the next fresh one at once, without a
+// switch; otherwise the stack goes to the P's cache while we still stand on it, which is safe
+// because nobody but this M can take from that cache before the switch is over (in_rt).
+#include <new>
+
+#include "runtime/fiber_pool.hpp"
+#include "runtime/stack_pool.hpp"
+#include "sched/fiber_extension.hpp"
+#include "sched/runtime_state.hpp"
+#include "weft/detail/spawn.hpp"
+#include "weft/error.hpp"
+
+#if WEFT_TSAN
+extern "C" void __tsan_destroy_fiber(void* fiber);
+#endif
+
+namespace weft::inline v0::detail {
+namespace {
+
+constexpr std::uint64_t id_block = 1024;
+std::atomic<std::uint64_t> next_id{1};
+
+// Marks fiber_core::join of a fiber that has ended.
+waiter* ended() noexcept {
+  static waiter mark;
+  return &mark;
+}
+
+std::uint64_t new_id(processor* p) noexcept {
+  if (p == nullptr) return next_id.fetch_add(1, std::memory_order_relaxed);
+  if (p->id_next == p->id_end) {
+    p->id_next = next_id.fetch_add(id_block, std::memory_order_relaxed);
+    p->id_end = p->id_next + id_block;
+  }
+  return p->id_next++;
+}
+
+void bump(std::atomic<std::uint64_t>& counter) noexcept {  // single writer
+  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+// A closure that does not fit the G lives in a block behind a header with its true size.
+struct block_header {
+  std::size_t total;
+  std::size_t align;
+};
+constexpr std::size_t header_size(std::size_t align) noexcept {
+  return align > 64 ? align : std::size_t{64};
+}
+
+void* acquire_block(std::size_t size, std::size_t align) {
+  const std::size_t header = header_size(align);
+  if (size > SIZE_MAX - header) throw std::bad_alloc();
+  auto* base = static_cast<char*>(closure_acquire(size + header, header));
+  ::new (base + header - sizeof(block_header)) block_header{size + header, header};
+  return base + header;
+}
+
+void release_block(void* closure) noexcept {
+  auto* end = static_cast<char*>(closure);
+  const auto* h = std::launder(reinterpret_cast<block_header*>(end - sizeof(block_header)));
+  closure_release(end - h->align, h->total, h->align);
+}
+
+struct parentage {
+  std::uint64_t id = 0;
+  const fiber_extension* ext = nullptr;
+};
+
+parentage caller_of_spawn(const machine* m) noexcept {
+  if (m == nullptr || m->current == &m->g0) return {};
+  return {m->current->id, m->current->ext};
+}
+
+std::uint8_t class_of(const runtime_state* rt, const fiber_options* o) noexcept {
+  const std::size_t size = o != nullptr && o->stack_size != 0 ? o->stack_size : rt->opts.stack_size;
+  return static_cast<std::uint8_t>(stack_class_for(size));
+}
+
+void recycle(processor* p, fiber_core* g) noexcept {
+  if (g->entry != nullptr) {
+    g->entry(g, entry_op::destroy);  // a future's result, or a closure that never ran
+    g->entry = nullptr;
+  }
+  if (g->closure != g->inline_closure) release_block(g->closure);
+  g->closure = nullptr;
+  if (p != nullptr) {
+    p->fibers.release(g);
+  } else {
+    fiber_release_global(g);
+  }
+}
+
+void reset(fiber_core* g, runtime_state* rt, const void* site) noexcept {
+  g->rt = rt;
+  std::atomic_ref<const void*>(g->site).store(site, std::memory_order_relaxed);
+  g->stack_lo = nullptr;
+  g->stack_size = 0;
+  g->eh_caught = nullptr;
+  g->eh_uncaught = 0;
+  g->saved_errno = 0;
+  g->reason = wait_reason::none;
+  g->wait_obj = nullptr;
+  g->waiters = nullptr;
+  g->ext = nullptr;
+  g->entry = nullptr;
+  g->refs.store(1, std::memory_order_relaxed);
+  g->join.store(nullptr, std::memory_order_relaxed);
+  g->state.store(fiber_state::fresh, std::memory_order_relaxed);
+}
+
+void inherit(fiber_core* g, const parentage& parent, const fiber_options* o) {
+  g->parent_id = parent.id;
+  const bool labelled = parent.ext != nullptr && parent.ext->labels != nullptr;
+  const bool named = o != nullptr && !o->name.empty();
+  if (!labelled && !named) return;
+  fiber_extension& ext = extension_of(g);
+  if (labelled) ext.labels = parent.ext->labels;
+  if (named) ext.name = o->name;
+}
+
+void place_closure(fiber_core* g, std::size_t size, std::size_t align) {
+  g->closure = g->inline_closure;
+  if (size <= inline_closure_size && align <= 16) return;
+  g->closure = acquire_block(size, align);
+}
+
+}  // namespace
+
+void drop_extension(fiber_core* g) noexcept {
+  fiber_extension* ext = g->ext;
+  if (ext == nullptr) return;
+  // Values may use other fiber-local values in their destructors: last made, first destroyed.
+  while (!ext->locals.empty()) {
+    const fiber_extension::local_value v = ext->locals.back();
+    ext->locals.pop_back();
+    v.destroy(v.value);
+  }
+  g->ext = nullptr;
+  delete ext;
+}
+
+fiber_extension& extension_of(fiber_core* g) {
+  if (g->ext == nullptr) g->ext = new fiber_extension;
+  return *g->ext;
+}
+
+fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t align, const void* site,
+                           const fiber_options* options) {
+  machine* m = this_machine();
+  fiber_core* g = nullptr;
+  if (m != nullptr && m->rt == rt) {
+    checkpoint();
+    const rt_section section(m);
+    processor* p = section.p();
+    g = p != nullptr ? p->fibers.acquire() : fiber_acquire_global();
+    if (g != nullptr) {
+      g->id = new_id(p);
+      bump(p != nullptr ? p->spawned : rt->spawned_elsewhere);
+    }
+  } else {
+    g = fiber_acquire_global();
+    if (g != nullptr) {
+      g->id = new_id(nullptr);
+      rt->spawned_elsewhere.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  if (g == nullptr) throw std::bad_alloc();
+  reset(g, rt, site);
+  g->stack_class = class_of(rt, options);
+  try {
+    place_closure(g, size, align);
+    inherit(g, caller_of_spawn(m), options);
+  } catch (...) {
+    fiber_discard(g);
+    throw;
+  }
+  return g;
+}
+
+fiber_core* fiber_alloc(std::size_t size, std::size_t align, const void* site,
+                        const fiber_options* options) {
+  runtime_state* rt = current_runtime();
+  if (rt == nullptr) throw no_runtime_error();
+  return fiber_alloc_in(rt, size, align, site, options);
+}
+
+void fiber_discard(fiber_core* g) noexcept {
+  drop_extension(g);
+  g->entry = nullptr;
+  if (g->closure == nullptr) g->closure = g->inline_closure;
+  g->rt->finished_elsewhere.fetch_add(1, std::memory_order_relaxed);
+  fiber_unref(g);
+}
+
+void fiber_start(fiber_core* g) noexcept { ready(g); }
+
+void fiber_unref(fiber_core* g) noexcept {
+  // acq_rel: the last one must see everything the others did to the closure's result.
+  if (g->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  g->state.store(fiber_state::dead, std::memory_order_relaxed);
+  machine* m = this_machine();
+  if (m == nullptr) {
+    recycle(nullptr, g);
+    return;
+  }
+  if (g->entry != nullptr) {  // user code: outside the section
+    g->entry(g, entry_op::destroy);
+    g->entry = nullptr;
+  }
+  const rt_section section(m);
+  recycle(section.p(), g);
+}
+
+bool fiber_has_ended(const fiber_core* g) noexcept {
+  return g->join.load(std::memory_order_acquire) == ended();
+}
+
+bool fiber_set_joiner(fiber_core* g, waiter* w) noexcept {
+  waiter* none = nullptr;
+  // release publishes the waiter record to the ending fiber; acquire sees its result if it ended.
+  return g->join.compare_exchange_strong(none, w, std::memory_order_acq_rel);
+}
+
+bool fiber_clear_joiner(fiber_core* g, waiter* w) noexcept {
+  return g->join.compare_exchange_strong(w, nullptr, std::memory_order_acq_rel);
+}
+
+namespace {
+
+// The user's code is over: tell a joiner. Its record stays alive until we are done with it: a joiner
+// that gives up (context, deadline) and finds us ahead waits for `ok` (fiber_join_ctx).
+void announce_end(fiber_core* g) noexcept {
+  drop_extension(g);
+  waiter* joiner = g->join.exchange(ended(), std::memory_order_acq_rel);
+  if (joiner == nullptr) return;
+  if (claim(joiner)) {
+    fiber_core* waiting = joiner->g;
+    waiting->wake_param = joiner;
+    ready(waiting);
+  } else {
+    std::atomic_ref<bool>(joiner->ok).store(true, std::memory_order_release);
+  }
+}
+
+// Drops the fiber's own reference. True: it was the last, and g is still ours to recycle.
+bool drop_own_reference(fiber_core* g) noexcept {
+  const bool last = g->refs.load(std::memory_order_acquire) == 1;
+  if (last && g->entry != nullptr) {
+    g->entry(g, entry_op::destroy);  // a result that nobody wants; user code, may even park
+    g->entry = nullptr;
+  }
+  g->state.store(fiber_state::dead, std::memory_order_relaxed);
+  return last || g->refs.fetch_sub(1, std::memory_order_acq_rel) == 1;
+}
+
+}  // namespace
+
+// Ends g on its own stack. Returns the next fiber if it is to start right here, on the same stack;
+// otherwise switches away and does not return.
+WEFT_NO_SANITIZE static fiber_core* finish(fiber_core* g) noexcept {
+  char* stack = g->stack_lo;
+  const std::uint8_t stack_class = g->stack_class;
+  const std::uint32_t stack_size = g->stack_size;
+#if WEFT_ASAN || WEFT_TSAN
+  void* tsan_fiber = g->tsan_fiber;
+#endif
+  runtime_state* rt = g->rt;
+  announce_end(g);
+  const bool last = drop_own_reference(g);
+  machine* m = this_machine();
+  processor* p = rt_enter(m);
+  if (p != nullptr) {
+    bump(p->finished);
+  } else {
+    rt->finished_elsewhere.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (last) recycle(p, g);
+  // g is no longer ours. From here on we are `leaving`, on g's stack.
+  fiber_core* next = nullptr;
+  if (p != nullptr && !rt->stopping.load(std::memory_order_relaxed)) next = next_local(p);
+#if !WEFT_TSAN
+  if (next != nullptr && next->stack_lo == nullptr && next->stack_class == stack_class) {
+    next->stack_lo = stack;
+    next->stack_size = stack_size;
+#if WEFT_ASAN
+    next->asan_fake_stack = nullptr;
+#endif
+    prepare_dispatch(m, p, next);
+    rt_exit(m);
+    return next;
+  }
+#endif
+  if (next != nullptr && next->on_cpu.load(std::memory_order_acquire) != 0) {
+    m->pending = next;
+    next = nullptr;
+  }
+  if (p != nullptr) {
+    p->stacks.release(stack_class, stack);
+  } else {
+    m->dead_stack = stack;
+    m->dead_stack_class = stack_class;
+  }
+  m->leaving.m = m;
+#if WEFT_ASAN || WEFT_TSAN
+  m->leaving.tsan_fiber = tsan_fiber;
+#endif
+  fiber_core* to = next;
+  if (to != nullptr) {
+    prepare_dispatch(m, p, to);
+  } else {
+    to = &m->g0;
+    m->current = to;
+    load_thread_state(m, to);
+  }
+#if WEFT_ASAN
+  __sanitizer_start_switch_fiber(nullptr, to->stack_lo, to->stack_size);  // null: frees fake frames
+#endif
+#if WEFT_TSAN
+  m->leaving.tsan_dead = tsan_fiber;  // destroyed by whoever lands
+  __tsan_switch_to_fiber(to->tsan_fiber, 1);
+#endif
+  static_cast<void>(stack_size);
+  switch_stack(&m->leaving.frame, &to->frame);
+  __builtin_unreachable();
+}
+
+}  // namespace weft::inline v0::detail
+
+// Called by weft_fiber_entry with the record left behind and the fiber's own. No catch, not
+// noexcept: an exception of the user's must find no handler, so that its stack is kept.
+extern "C" WEFT_NO_SANITIZE __attribute__((used)) void weft_fiber_main(
+    weft::detail::switch_frame* left, weft::detail::fiber_core* g) {
+  using namespace weft::detail;
+#if WEFT_ASAN
+  __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
+#endif
+#if WEFT_TSAN
+  destroy_left_behind(reinterpret_cast<fiber_core*>(left));
+#endif
+  reinterpret_cast<fiber_core*>(left)->on_cpu.store(0, std::memory_order_release);
+  g->m->in_rt.store(0, std::memory_order_release);
+  for (;;) {
+    g->entry(g, entry_op::run);
+    g = finish(g);
+  }
+}

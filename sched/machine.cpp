@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sched/machine.hpp"
+
+#include <cxxabi.h>
+#include <sys/prctl.h>
+
+#include <cstdio>
+
+#include "runtime/debug.hpp"
+#include "runtime/os.hpp"
+#include "runtime/signals.hpp"
+#include "sched/runtime_state.hpp"
+
+#if WEFT_TSAN
+extern "C" void* __tsan_get_current_fiber();
+#endif
+
+namespace weft::inline v0::detail {
+namespace {
+
+thread_local machine* tls_machine = nullptr;
+
+// m asks for a processor it has been given: wait until the word is set.
+void wait_for_word(std::atomic<std::uint32_t>& word) noexcept {
+  while (word.load(std::memory_order_acquire) == 0) os::futex_wait(&word, 0);
+}
+
+void* machine_main(void* argument) {
+  auto* m = static_cast<machine*>(argument);
+  runtime_state* rt = m->rt;
+  set_this_machine(m);
+  char name[16];
+  std::snprintf(name, sizeof(name), "weft-%u", m->id);
+  ::pthread_setname_np(::pthread_self(), name);
+  ::prctl(PR_SET_TIMERSLACK, 1);  // the default of 50 us would be added to every timer
+  install_signal_stack();
+  m->eh = reinterpret_cast<eh_globals*>(abi::__cxa_get_globals());
+  m->err = &errno;
+  m->tid.store(os::thread_id(), std::memory_order_release);
+  m->g0.m = m;
+  m->g0.rt = rt;
+  pthread_attr_t attributes;
+  if (::pthread_getattr_np(::pthread_self(), &attributes) == 0) {
+    void* lo = nullptr;
+    std::size_t size = 0;
+    ::pthread_attr_getstack(&attributes, &lo, &size);
+    ::pthread_attr_destroy(&attributes);
+    m->g0.stack_lo = static_cast<char*>(lo);
+    m->g0.stack_size = static_cast<std::uint32_t>(size);
+  }
+#if WEFT_TSAN
+  m->g0.tsan_fiber = __tsan_get_current_fiber();
+#endif
+  m->current = &m->g0;
+  if (rt->opts.on_worker_start) rt->opts.on_worker_start();
+  adopt_processor(m, m->next_p);
+  m->spinning = m->next_spinning;
+  schedule_loop(m);
+  if (rt->opts.on_worker_stop) rt->opts.on_worker_stop();
+  remove_signal_stack();
+  set_this_machine(nullptr);
+  return nullptr;
+}
+
+// A new thread that will own p. Null when the limit or the kernel says no.
+machine* create_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
+  if (rt->machine_count >= static_cast<std::uint32_t>(rt->opts.max_threads)) return nullptr;
+  auto* m = new (std::nothrow) machine;
+  if (m == nullptr) return nullptr;
+  m->rt = rt;
+  m->id = rt->next_machine_id++;
+  m->next_p = p;
+  m->next_spinning = spinning;
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  ::pthread_attr_setstacksize(&attributes, 256U << 10);
+  weft_threads.fetch_add(1);
+  const int error = ::pthread_create(&m->thread, &attributes, &machine_main, m);
+  ::pthread_attr_destroy(&attributes);
+  if (error != 0) {
+    weft_threads.fetch_sub(1);
+    delete m;
+    return nullptr;
+  }
+  m->all_next = rt->all_machines;
+  rt->all_machines = m;
+  ++rt->machine_count;
+  return m;
+}
+
+}  // namespace
+
+WEFT_NOINLINE machine* this_machine() noexcept {
+  machine* m = tls_machine;
+  asm volatile("" : "+r"(m));  // no interprocedural analysis may conclude that it never changes
+  return m;
+}
+
+WEFT_NOINLINE void set_this_machine(machine* m) noexcept { tls_machine = m; }
+
+void adopt_processor(machine* m, processor* p) noexcept {
+  m->epoch++;
+  m->tag = (static_cast<std::uint64_t>(m->id) << 3) | (static_cast<std::uint64_t>(m->epoch) << 32);
+  m->p = p;
+  p->running_on.store(m, std::memory_order_relaxed);
+  p->owner.store(m->tag, std::memory_order_seq_cst);
+}
+
+processor* rt_enter_slow(machine* m) noexcept {
+  processor* p = m->p;
+  std::uint64_t expected = m->tag | owner_request;
+  if (p->owner.compare_exchange_strong(expected, m->tag)) {
+    p->attention.store(true, std::memory_order_relaxed);  // we keep it, and yield soon
+    return p;
+  }
+  expected = m->tag | owner_blocking;
+  if (p->owner.compare_exchange_strong(expected, m->tag)) {
+    m->rt->detached.fetch_sub(1);
+    m->detached.store(false, std::memory_order_relaxed);
+    return p;  // an announced blocking section that turned out to call weft: it is over
+  }
+  m->p = nullptr;  // sysmon has given it to somebody else
+  return nullptr;
+}
+
+void start_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
+  rt->machines_lock.lock();
+  machine* m = rt->pool;
+  if (m != nullptr) {
+    rt->pool = m->pool_next;
+    m->next_p = p;
+    m->next_spinning = spinning;
+    rt->machines_lock.unlock();
+    m->wake_word.store(1, std::memory_order_release);
+    os::futex_wake(&m->wake_word);
+    return;
+  }
+  m = rt->stopping.load() ? nullptr : create_machine(rt, p, spinning);
+  rt->machines_lock.unlock();
+  if (m != nullptr) return;
+  // No thread to be had: the P waits for one that comes free.
+  if (spinning) rt->spinning.fetch_sub(1);
+  p->owner.store(owner_idle);
+  rt->idle.put(p->index);
+}
+
+bool pool_sleep(machine* m) noexcept {
+  runtime_state* rt = m->rt;
+  rt->machines_lock.lock();
+  if (rt->stopping.load()) {
+    rt->machines_lock.unlock();
+    return false;
+  }
+  m->wake_word.store(0, std::memory_order_relaxed);
+  m->next_p = nullptr;
+  m->pool_next = rt->pool;
+  rt->pool = m;
+  rt->machines_lock.unlock();
+  // This M has left its P behind; it no longer counts as running user code.
+  rt_exit(m);
+  wait_for_word(m->wake_word);
+  m->in_rt.store(1, std::memory_order_relaxed);
+  if (m->next_p == nullptr) return false;
+  adopt_processor(m, m->next_p);
+  m->spinning = m->next_spinning;
+  return true;
+}
+
+void wake_pool_for_stop(runtime_state* rt) noexcept {
+  rt->machines_lock.lock();
+  machine* m = rt->pool;
+  rt->pool = nullptr;
+  while (m != nullptr) {
+    machine* next = m->pool_next;
+    m->wake_word.store(1, std::memory_order_release);
+    os::futex_wake(&m->wake_word);
+    m = next;
+  }
+  rt->machines_lock.unlock();
+}
+
+}  // namespace weft::inline v0::detail

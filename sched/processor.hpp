@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// P: the right to run fibers, with all that goes with it: run queue, runnext, timers, poller,
+// caches. At most `procs` of them; type-stable (recycled between runtimes, never freed).
+//
+// `owner` says who may touch it:
+//   tag of an M             that M, inside a runtime section (machine.hpp)
+//   tag | owner_request     the same; sysmon has asked for it
+//   tag | owner_blocking    nobody: its M announced a blocking call; sysmon may take it by CAS
+//   owner_idle              nobody; its bit in the idle set is up (idle.hpp)
+//   owner_claimed           whoever took the idle bit down, or sysmon after a take
+//   owner_woken             the first of its sleepers that moves it to its own tag
+// `mailbox`, `io_requests`, `timers` and `wake()` are for anybody; the rest is the owner's only.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "runtime/fiber_pool.hpp"
+#include "runtime/stack_pool.hpp"
+#include "sched/inject_queue.hpp"
+#include "sched/io.hpp"
+#include "sched/poller.hpp"
+#include "sched/run_queue.hpp"
+#include "sched/timer_heap.hpp"
+
+namespace weft::inline v0::detail {
+
+struct machine;
+
+inline constexpr std::uint64_t owner_idle = 0;
+inline constexpr std::uint64_t owner_claimed = 1;
+inline constexpr std::uint64_t owner_woken = 3;
+inline constexpr std::uint64_t owner_request = 2;
+inline constexpr std::uint64_t owner_blocking = 4;
+inline constexpr std::uint64_t owner_flags = 7;  // tags are multiples of 8 and at least 8
+
+struct alignas(cache_line) processor {
+  // --- written by several, kept apart from the owner's lines
+  std::atomic<std::uint64_t> owner{owner_claimed};
+  std::atomic<machine*> running_on{nullptr};  // the M behind the tag, for sysmon
+  std::atomic<bool> attention{false};         // sysmon: look at timers, I/O and the inject queue
+  std::atomic<int> sleepers{0};               // Ms inside io->wait() for this P
+  std::atomic<bool> woken_to_spin{false};     // the waker counted its M as spinning already
+  inject_queue mailbox;
+  spin_lock io_lock;
+  io_request* io_requests = nullptr;  // under io_lock
+  std::atomic<bool> has_io_requests{false};
+  timer_heap timers;
+
+  // --- sampled by sysmon, written by the owner (relaxed)
+  alignas(cache_line) std::atomic<std::uint32_t> sched_tick{0};
+  std::atomic<bool> has_runnext{false};
+
+  // --- owner only
+  fiber_core* runnext = nullptr;
+  std::uint32_t budget = 0;  // dispatches until the next full look around
+  std::uint32_t spin_limit = 0;
+  std::uint64_t id_next = 0;  // fiber ids come in blocks
+  std::uint64_t id_end = 0;
+  fiber_cache fibers;
+  stack_cache stacks;
+  std::unique_ptr<poller> io;
+  runtime_state* rt = nullptr;
+  int index = 0;
+
+  std::atomic<std::uint64_t> spawned{0};   // owner writes, anybody reads
+  std::atomic<std::uint64_t> finished{0};  // likewise
+  std::atomic<std::uint64_t> steals{0};
+
+  // --- sysmon only
+  std::uint32_t seen_tick = 0;
+  std::uint64_t seen_owner = 0;
+  std::int64_t seen_since = 0;
+  std::int64_t seen_cpu = 0;
+
+  run_queue queue;
+};
+
+}  // namespace weft::inline v0::detail

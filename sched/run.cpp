@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+// The user's side of fibers and runtimes: run, join, blocking, labels, fiber-local values.
+#include "weft/run.hpp"
+
+#include "runtime/os.hpp"
+#include "runtime/signals.hpp"
+#include "sched/fiber_extension.hpp"
+#include "sched/runtime_state.hpp"
+#include "sched/thread_fiber.hpp"
+#include "weft/detail/runtime_hooks.hpp"
+
+namespace weft::inline v0 {
+namespace detail {
+namespace {
+
+std::atomic<void (*)(const panic_info&)> panic_handler{nullptr};
+
+void observe_panic(fiber_core* g, const char* what) {
+  if (auto* handler = panic_handler.load(std::memory_order_acquire)) {
+    handler({.fiber_id = g->id, .what = what, .exception = std::current_exception()});
+  }
+}
+
+const label_set* labels_of(const fiber_core* g) noexcept {
+  return g->ext == nullptr ? nullptr : g->ext->labels.get();
+}
+
+}  // namespace
+
+runtime_state* run_begin(const options& o) {
+  auto rt = runtime_start(o);
+  if (!set_default_runtime(rt.get())) {
+    runtime_stop(std::move(rt));
+    throw std::system_error(make_error_code(errc::already_running), "weft::run");
+  }
+  rt->is_default = true;
+  return rt.release();
+}
+
+void run_main(runtime_state* rt, fiber_core* g, main_outcome* outcome) noexcept {
+  static_cast<void>(rt);
+  weft_threads.fetch_add(1);  // this thread waits for the runtime: it cannot wake anybody itself
+  fiber_start(g);
+  while (outcome->done.load(std::memory_order_acquire) == 0) {
+    os::futex_wait(&outcome->done, 0);
+  }
+  weft_threads.fetch_sub(1);
+}
+
+void run_end(runtime_state* rt) {
+  runtime_stop(std::unique_ptr<runtime_state>(rt));
+}
+
+void signal_main_done(main_outcome* outcome) noexcept {
+  std::atomic<std::uint32_t>* word = &outcome->done;
+  word->store(1, std::memory_order_release);  // the outcome's frame may be gone after this
+  os::futex_wake(word);
+}
+
+void fiber_ref(fiber_core* g) noexcept { g->refs.fetch_add(1, std::memory_order_relaxed); }
+
+bool fiber_ended(const fiber_core* g) noexcept { return fiber_has_ended(g); }
+
+void fiber_join(fiber_core* target) noexcept {
+  if (fiber_has_ended(target)) return;
+  fiber_core* self = current_fiber();
+  park_begin(self, wait_reason::join, target);
+  waiter w;
+  w.g = self;
+  if (!fiber_set_joiner(target, &w)) {
+    park_abort(self);
+    return;
+  }
+  park_wait(self);
+}
+
+std::error_code fiber_join_ctx(fiber_core* target, cancel_node* node) noexcept {
+  if (fiber_has_ended(target)) return {};
+  wake_extras extras(node, never);
+  if (auto e = extras.check()) return e;
+  fiber_core* self = current_fiber();
+  park_begin(self, wait_reason::join, target);
+  waiter w;
+  w.g = self;
+  w.multi = extras.needed();
+  if (!fiber_set_joiner(target, &w)) {
+    park_abort(self);
+    return {};
+  }
+  extras.arm(self);
+  park_wait(self);
+  extras.disarm();
+  if (self->wake_param != extras.token()) return {};
+  if (fiber_clear_joiner(target, &w)) return extras.error();
+  // The fiber ended at the same moment and still has our record in hand.
+  while (!std::atomic_ref<bool>(w.ok).load(std::memory_order_acquire)) cpu_relax();
+  return {};
+}
+
+void report_caught(std::exception_ptr e) noexcept {
+  auto* handler = panic_handler.load(std::memory_order_acquire);
+  if (handler == nullptr) return;
+  try {
+    std::rethrow_exception(e);
+  } catch (const std::exception& caught) {
+    handler({.fiber_id = this_fiber::id(), .what = caught.what(), .exception = e, .fatal = false});
+  } catch (...) {
+    handler({.fiber_id = this_fiber::id(), .what = "", .exception = e, .fatal = false});
+  }
+}
+
+void* fiber_local_get(const void* key) noexcept {
+  const fiber_core* g = current_fiber();
+  if (g->ext == nullptr) return nullptr;
+  for (const auto& v : g->ext->locals) {
+    if (v.key == key) return v.value;
+  }
+  return nullptr;
+}
+
+void fiber_local_set(const void* key, void* value, void (*destroy)(void*)) {
+  extension_of(current_fiber()).locals.push_back({key, value, destroy});
+}
+
+blocking_scope::blocking_scope() noexcept {
+  machine* m = this_machine();
+  if (m == nullptr || m->current == &m->g0) return;
+  checkpoint();
+  processor* p = rt_enter(m);
+  if (p != nullptr) {
+    m->rt->detached.fetch_add(1);
+    m->detached.store(true, std::memory_order_relaxed);
+    if (!p->queue.empty() || p->runnext != nullptr || !m->rt->inject.empty()) {
+      // Work waits: hand the P off at once.
+      p->owner.store(owner_claimed);
+      m->p = nullptr;
+      m->rt->handoffs.fetch_add(1, std::memory_order_relaxed);
+      start_machine(m->rt, p, false);
+    } else {
+      // Nothing to do: whoever needs the P first takes it by CAS, perhaps ourselves.
+      p->owner.store(m->tag | owner_blocking);
+    }
+  }
+  m->current->reason = wait_reason::blocking;
+  rt_exit(m);
+}
+
+blocking_scope::~blocking_scope() {
+  machine* m = this_machine();
+  if (m == nullptr || m->current == &m->g0) return;
+  fiber_core* g = m->current;
+  g->reason = wait_reason::none;
+  if (m->rt->stopping.load(std::memory_order_acquire)) {
+    checkpoint();  // does not return
+  }
+  // rt_enter ends an announced section by CAS, or finds the P gone.
+  processor* p = rt_enter(m);
+  if (p == nullptr && acquire_idle_processor(m)) p = m->p;
+  if (p != nullptr) {
+    if (m->detached.load(std::memory_order_relaxed)) {
+      m->detached.store(false, std::memory_order_relaxed);
+      m->rt->detached.fetch_sub(1);
+    }
+    rt_exit(m);
+    return;
+  }
+  // All Ps are busy: queue up for one.
+  fiber_core* to = yield_commit(g);
+  if (to != nullptr) switch_to(g, to);
+}
+
+}  // namespace detail
+
+void fiber::join() {
+  if (!joinable()) throw logic_error("weft::fiber::join: not joinable");
+  detail::fiber_join(handle_.get());
+  handle_.reset();
+}
+
+result<void> fiber::join(const context& ctx) {
+  if (!joinable()) throw logic_error("weft::fiber::join: not joinable");
+  if (auto e = detail::fiber_join_ctx(handle_.get(), detail::node_of(ctx))) return failure(e);
+  handle_.reset();
+  return {};
+}
+
+void set_panic_handler(void (*handler)(const panic_info&)) noexcept {
+  detail::panic_handler.store(handler, std::memory_order_release);
+  detail::on_panic = handler == nullptr ? nullptr : &detail::observe_panic;
+}
+
+namespace this_fiber {
+
+std::uint64_t id() noexcept { return detail::current_fiber()->id; }
+
+std::string_view name() noexcept {
+  const detail::fiber_core* g = detail::current_fiber();
+  return g->ext == nullptr ? std::string_view{} : g->ext->name;
+}
+
+void set_label(std::string_view key, std::string_view value) {
+  detail::fiber_core* g = detail::current_fiber();
+  if (g->is_thread) throw logic_error("weft::this_fiber::set_label: not in a fiber");
+  detail::fiber_extension& ext = detail::extension_of(g);
+  auto copy = ext.labels == nullptr ? std::make_shared<detail::label_set>()
+                                    : std::make_shared<detail::label_set>(*ext.labels);
+  for (auto& [k, v] : *copy) {
+    if (k == key) {
+      v = value;
+      ext.labels = std::move(copy);
+      return;
+    }
+  }
+  copy->emplace_back(key, value);
+  ext.labels = std::move(copy);
+}
+
+std::string_view label(std::string_view key) noexcept {
+  const detail::label_set* labels = detail::labels_of(detail::current_fiber());
+  if (labels == nullptr) return {};
+  for (const auto& [k, v] : *labels) {
+    if (k == key) return v;
+  }
+  return {};
+}
+
+}  // namespace this_fiber
+
+runtime::runtime(const options& o) : rt_(nullptr) {
+  auto rt = detail::runtime_start(o);
+  rt->is_default = detail::set_default_runtime(rt.get());
+  rt_ = rt.release();
+}
+
+runtime::~runtime() {
+  if (rt_ != nullptr) detail::run_end(std::exchange(rt_, nullptr));
+}
+
+detail::runtime_state* runtime::state() const {
+  if (rt_ == nullptr) throw no_runtime_error();
+  return rt_;
+}
+
+result<void> runtime::shutdown(const context& ctx) {
+  if (rt_ == nullptr) return {};
+  const std::error_code e = detail::wait_until_empty(rt_, detail::node_of(ctx));
+  detail::run_end(std::exchange(rt_, nullptr));
+  if (e) return failure(e);
+  return {};
+}
+
+runtime_stats runtime::stats() const { return detail::stats_of(state()); }
+
+}  // namespace weft::inline v0

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+// Beginning and end of a runtime.
+//
+// End, in order: cancel the root context; drain; `stopping` (every M leaves its fiber at that
+// fiber's next parking call and ends); join the threads; unlink the waiter records of parked fibers
+// from objects that live on; forget armed polls and timers; give stacks and Gs back. Only the first
+// two steps run with workers; the rest is done by one thread.
+#include "sched/runtime_state.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <system_error>
+
+#include "runtime/debug.hpp"
+#include "runtime/os.hpp"
+#include "runtime/signals.hpp"
+#include "sched/fiber_extension.hpp"
+#include "weft/detail/random.hpp"
+#include "weft/detail/spawn.hpp"
+#include "weft/error.hpp"
+
+#if WEFT_TSAN
+extern "C" void __tsan_destroy_fiber(void* fiber);
+#endif
+
+namespace weft::inline v0::detail {
+
+std::atomic<int> weft_threads{0};
+
+namespace {
+
+std::atomic<runtime_state*> the_default{nullptr};
+
+// Ps are recycled and never freed: stray pointers to their timer heaps stay valid.
+spin_lock processor_pool_lock;
+std::vector<processor*>& processor_pool() {
+  static auto* pool = new std::vector<processor*>;
+  return *pool;
+}
+
+processor* take_processor() {
+  processor_pool_lock.lock();
+  processor* p = nullptr;
+  auto& pool = processor_pool();
+  if (!pool.empty()) {
+    p = pool.back();
+    pool.pop_back();
+  }
+  processor_pool_lock.unlock();
+  return p != nullptr ? p : new processor;
+}
+
+void return_processor(processor* p) {
+  p->fibers.flush();
+  p->stacks.flush();
+  p->io.reset();
+  p->rt = nullptr;
+  processor_pool_lock.lock();
+  processor_pool().push_back(p);
+  processor_pool_lock.unlock();
+}
+
+fiber_core* running_fiber_of_thread() noexcept {
+  machine* m = this_machine();
+  return m == nullptr || m->current == &m->g0 ? nullptr : m->current;
+}
+
+int chosen_procs(const options& o) {
+  if (const char* text = std::getenv("WEFT_PROCS"); text != nullptr && *text != '\0') {
+    char* end = nullptr;
+    const long n = std::strtol(text, &end, 10);
+    if (*end == '\0' && n >= 1 && n <= max_procs) return static_cast<int>(n);
+    log_format("weft: WEFT_PROCS=%s ignored: a number from 1 to %d is wanted", text, max_procs);
+  }
+  if (o.procs < 0 || o.procs > max_procs) {
+    throw std::system_error(make_error_code(errc::invalid_argument), "weft::options::procs");
+  }
+  return o.procs != 0 ? o.procs : default_procs();
+}
+
+std::size_t chosen_stack_size(const options& o) noexcept {
+  if (o.stack_size != 0) return o.stack_size;
+#if WEFT_ASAN || WEFT_TSAN || !defined(__OPTIMIZE__)
+  return 256U << 10;  // instrumented and unoptimised frames are several times larger
+#else
+  return 64U << 10;
+#endif
+}
+
+void add_processors(runtime_state* rt) {
+  for (int i = 0; i < rt->n_procs; ++i) {
+    processor* p = take_processor();
+    rt->procs.push_back(p);
+    p->rt = rt;
+    p->index = i;
+    p->owner.store(owner_claimed);
+    p->running_on.store(nullptr);
+    p->attention.store(false);
+    p->sleepers.store(0);
+    p->woken_to_spin.store(false);
+    p->sched_tick.store(0);
+    p->has_runnext.store(false);
+    p->has_io_requests.store(false);
+    p->io_requests = nullptr;
+    p->runnext = nullptr;
+    p->budget = 0;
+    p->spin_limit = 8000;
+    p->spawned.store(0);
+    p->finished.store(0);
+    p->steals.store(0);
+    p->seen_tick = 0;
+    p->seen_owner = 0;
+    std::error_code error;
+    p->io = make_poller(error);
+    if (p->io == nullptr) throw std::system_error(error, "weft: netpoll");
+  }
+}
+
+void set_debug_modes(runtime_state* rt) {
+#ifdef WEFT_FORCE_MIGRATE
+  constexpr int by_default = 1;
+#else
+  constexpr int by_default = 0;
+#endif
+  rt->force_migrate = debug_option_int("migrate", by_default) != 0;
+  rt->randomise = debug_option_int("random", by_default) != 0;
+  // More workers than cores: a spinner would take the core from the one it waits for.
+  rt->spin_allowed = rt->n_procs <= default_procs() && debug_option_int("spin", 1) != 0;
+}
+
+void wake_everybody(runtime_state* rt) noexcept {
+  for (processor* p : rt->procs) p->io->wake();
+  wake_pool_for_stop(rt);
+  sysmon_wake(rt);
+}
+
+// Waits for the workers to leave user code. A stuck one is reported after a second, and ends the
+// process after stop_wait.
+void wait_for_machines(runtime_state* rt) noexcept {
+  const std::int64_t start = now_ns();
+  const std::int64_t limit = rt->opts.stop_wait.count();
+  bool reported = false;
+  for (machine* m = rt->all_machines; m != nullptr; m = m->all_next) {
+    for (;;) {
+      timespec ts{};
+      ::clock_gettime(CLOCK_REALTIME, &ts);
+      ts.tv_nsec += 20'000'000;
+      if (ts.tv_nsec >= 1'000'000'000) {
+        ts.tv_nsec -= 1'000'000'000;
+        ++ts.tv_sec;
+      }
+      if (::pthread_timedjoin_np(m->thread, nullptr, &ts) == 0) {
+        m->thread = {};
+        break;
+      }
+      wake_everybody(rt);
+      const std::int64_t waited = now_ns() - start;
+      if (!reported && waited > 1'000'000'000) {
+        reported = true;
+        log_format("weft: stop: still waiting for a fiber in user code or a blocking call");
+      }
+      if (limit > 0 && waited > limit) {
+        write_error("fatal error: weft: a fiber did not stop within options.stop_wait\n");
+        ::_exit(2);
+      }
+    }
+  }
+}
+
+void free_machines(runtime_state* rt) noexcept {
+  while (machine* m = rt->all_machines) {
+    rt->all_machines = m->all_next;
+    weft_threads.fetch_sub(1);
+    delete m;
+  }
+}
+
+// A parked fiber's records leave the objects they wait on. A waker that has popped one already is
+// about to call ready(): wait until the fiber is in the inject queue.
+void unlink_waiters(fiber_core* g) noexcept {
+  for (waiter* w = g->waiters; w != nullptr; w = w->sibling) {
+    if (w->owner == nullptr) continue;
+    w->owner->lock.lock();
+    if (w->queue != nullptr) w->queue->remove(w);
+    w->owner->lock.unlock();
+  }
+}
+
+struct abandonment {
+  runtime_state* rt;
+  std::uint64_t count;
+};
+
+void abandon_step(fiber_core* g, void* context) {
+  auto* a = static_cast<abandonment*>(context);
+  const fiber_state state = g->state.load(std::memory_order_acquire);
+  if (state == fiber_state::dead || g->rt != a->rt) return;
+  if (state == fiber_state::waiting) unlink_waiters(g);
+  ++a->count;
+}
+
+void reclaim_step(fiber_core* g, void* context) {
+  auto* a = static_cast<abandonment*>(context);
+  if (g->state.load(std::memory_order_acquire) == fiber_state::dead || g->rt != a->rt) return;
+  g->state.store(fiber_state::dead, std::memory_order_relaxed);
+  if (g->stack_lo != nullptr) {
+    stack_release(g->stack_class, g->stack_lo);
+#if WEFT_TSAN
+    __tsan_destroy_fiber(g->tsan_fiber);
+#endif
+    g->stack_lo = nullptr;
+    g->entry = nullptr;  // it has run: what is left of its frames and closure is not destroyed
+  }
+  g->ext = nullptr;
+  fiber_unref(g);
+}
+
+void abandon_all(runtime_state* rt) {
+  abandonment a{rt, 0};
+  fiber_visit(&abandon_step, &a);
+  while (rt->external.load() != 0) cpu_relax();
+  poll_forget_runtime(rt);
+  for (processor* p : rt->procs) p->timers.clear();
+  // Queues hold some of them; they are emptied before the Gs go back.
+  for (processor* p : rt->procs) {
+    while (p->queue.pop() != nullptr) {
+    }
+    p->runnext = nullptr;
+    static_cast<void>(p->mailbox.pop(~0U));
+  }
+  static_cast<void>(rt->inject.pop(~0U));
+  fiber_visit(&reclaim_step, &a);
+  if (a.count > 0 && debug_option("leaks") != nullptr) {
+    log_format("weft: %llu fibers abandoned at the end of the runtime",
+               static_cast<unsigned long long>(a.count));
+  }
+}
+
+void cancel_root(runtime_state* rt) {
+  rt->root.lock.lock();
+  void* context = rt->root.context;
+  auto* cancel = rt->root.cancel;
+  rt->root.lock.unlock();
+  if (context != nullptr && cancel != nullptr) cancel(context);
+}
+
+}  // namespace
+
+root_slot* current_root_slot() noexcept {
+  runtime_state* rt = current_runtime();
+  return rt == nullptr ? nullptr : &rt->root;
+}
+
+std::uint64_t runtime_state::live_fibers() const noexcept {
+  std::uint64_t started = spawned_elsewhere.load(std::memory_order_relaxed);
+  std::uint64_t ended = finished_elsewhere.load(std::memory_order_relaxed);
+  for (const processor* p : procs) {
+    started += p->spawned.load(std::memory_order_relaxed);
+    ended += p->finished.load(std::memory_order_relaxed);
+  }
+  return started - ended;
+}
+
+runtime_state* default_runtime() noexcept { return the_default.load(std::memory_order_acquire); }
+
+bool set_default_runtime(runtime_state* rt) noexcept {
+  runtime_state* none = nullptr;
+  return the_default.compare_exchange_strong(none, rt, std::memory_order_acq_rel);
+}
+
+void clear_default_runtime(runtime_state* rt) noexcept {
+  runtime_state* expected = rt;
+  the_default.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+}
+
+std::unique_ptr<runtime_state> runtime_start(const options& o) {
+  process_init();
+  running_fiber = &running_fiber_of_thread;
+  auto rt = std::make_unique<runtime_state>(o);
+  rt->n_procs = chosen_procs(o);
+  rt->opts.stack_size = chosen_stack_size(o);
+  rt->idle.set_procs(rt->n_procs);
+  rt->coarse_now.store(now_ns());
+  set_debug_modes(rt.get());
+  try {
+    add_processors(rt.get());
+    // Every P begins idle without a sleeper: its first waker starts a thread for it.
+    for (processor* p : rt->procs) {
+      p->owner.store(owner_idle);
+      rt->idle.put(p->index);
+    }
+    sysmon_start(rt.get());
+  } catch (...) {
+    for (processor* p : rt->procs) return_processor(p);
+    throw;
+  }
+  return rt;
+}
+
+std::error_code wait_until_empty(runtime_state* rt, cancel_node* node) noexcept {
+  std::int64_t pause = 50'000;
+  while (rt->live_fibers() != 0) {
+    if (node != nullptr && node->done()) return node->err;
+    timespec ts{0, pause};
+    ::nanosleep(&ts, nullptr);
+    if (pause < 2'000'000) pause *= 2;
+  }
+  return {};
+}
+
+namespace {
+
+void drain(runtime_state* rt) noexcept {
+  const std::int64_t end = deadline_after(rt->opts.drain.count());
+  std::int64_t pause = 20'000;
+  while (rt->live_fibers() != 0 && now_ns() < end) {
+    timespec ts{0, pause};
+    ::nanosleep(&ts, nullptr);
+    if (pause < 1'000'000) pause *= 2;
+  }
+}
+
+}  // namespace
+
+void runtime_stop(std::unique_ptr<runtime_state> rt) {
+  cancel_root(rt.get());
+  if (rt->opts.drain.count() > 0) drain(rt.get());
+  // After machines_lock no M is created any more (start_machine looks at `stopping` under it).
+  rt->machines_lock.lock();
+  rt->stopping.store(true);
+  rt->machines_lock.unlock();
+  wake_everybody(rt.get());
+  wait_for_machines(rt.get());
+  free_machines(rt.get());
+  sysmon_stop(rt.get());
+  clear_default_runtime(rt.get());
+  abandon_all(rt.get());
+  if (rt->root.context != nullptr && rt->root.destroy != nullptr) {
+    rt->root.destroy(rt->root.context);
+  }
+  for (processor* p : rt->procs) return_processor(p);
+}
+
+}  // namespace weft::inline v0::detail

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// One runtime: its Ps, its Ms, its shared queues and counters. Created by runtime_start, ended by
+// runtime_stop; nothing of it is global but the default-runtime pointer.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "sched/idle.hpp"
+#include "sched/inject_queue.hpp"
+#include "sched/machine.hpp"
+#include "sched/processor.hpp"
+#include "weft/detail/cancel_node.hpp"
+#include "weft/detail/runtime_hooks.hpp"
+#include "weft/options.hpp"
+#include "weft/stats.hpp"
+
+namespace weft::inline v0::detail {
+
+class runtime_state {
+ public:
+  explicit runtime_state(const options& o) : opts(o) {}
+  runtime_state(const runtime_state&) = delete;
+  runtime_state& operator=(const runtime_state&) = delete;
+
+  options opts;
+  int n_procs = 0;
+  std::vector<processor*> procs;  // fixed from start to stop
+
+  idle_set idle;
+  alignas(cache_line) std::atomic<int> spinning{0};   // Ms looking for work
+  alignas(cache_line) std::atomic<int> detached{0};   // Ms in user code or blocking calls, P taken
+  std::atomic<bool> stopping{false};
+  inject_queue inject;
+  std::atomic<std::int64_t> coarse_now{0};  // set by sysmon and by workers that read the clock
+  std::atomic<std::uint64_t> handoffs{0};
+  std::atomic<int> external{0};  // plain threads inside ready() or spawn on this runtime
+
+  std::mutex machines_lock;  // pool and list; taken only when an M is started, parked or stopped
+  machine* pool = nullptr;
+  machine* all_machines = nullptr;
+  std::uint32_t machine_count = 0;
+  std::uint32_t next_machine_id = 1;
+
+  pthread_t sysmon_thread{};
+  std::atomic<std::uint32_t> sysmon_word{0};
+  std::atomic<bool> sysmon_asleep{false};
+
+  std::atomic<std::uint64_t> spawned_elsewhere{0};   // by threads without a P
+  std::atomic<std::uint64_t> finished_elsewhere{0};
+
+  bool randomise = false;      // run order, in sanitizer presets and WEFT_DEBUG=random=1
+  bool force_migrate = false;  // every wake moves the fiber to another P
+  bool spin_allowed = true;
+  bool is_default = false;
+  root_slot root;  // filled by ctx/ (runtime_hooks.hpp)
+
+  [[nodiscard]] std::uint64_t live_fibers() const noexcept;
+};
+
+/// Starts workers. Throws std::system_error when the kernel refuses threads or descriptors.
+[[nodiscard]] std::unique_ptr<runtime_state> runtime_start(const options& o);
+
+/// Waits up to opts.drain for fibers to end, stops the workers, abandons the rest.
+void runtime_stop(std::unique_ptr<runtime_state> rt);
+
+/// The process default (the running `run`, else the oldest runtime object); null without any.
+[[nodiscard]] runtime_state* default_runtime() noexcept;
+/// False if there is one already.
+[[nodiscard]] bool set_default_runtime(runtime_state* rt) noexcept;
+void clear_default_runtime(runtime_state* rt) noexcept;
+
+/// Threads of this process that are weft's own or blocked inside weft::run (deadlock detection).
+extern std::atomic<int> weft_threads;
+
+/// Waits until no fiber is left or `node` is done; from a plain thread. The node's error then.
+[[nodiscard]] std::error_code wait_until_empty(runtime_state* rt, cancel_node* node) noexcept;
+[[nodiscard]] runtime_stats stats_of(const runtime_state* rt);
+
+// --- machines (machine.cpp)
+/// Gives a claimed P to an M of the pool, or to a new thread. If no thread can be had, the P goes
+/// idle. Any thread.
+void start_machine(runtime_state* rt, processor* p, bool spinning) noexcept;
+/// Sleeps in the pool until somebody hands a P over. False: the runtime stops.
+[[nodiscard]] bool pool_sleep(machine* m) noexcept;
+/// m becomes the owner of the claimed P p.
+void adopt_processor(machine* m, processor* p) noexcept;
+void wake_pool_for_stop(runtime_state* rt) noexcept;
+
+// --- scheduler.cpp
+/// The scheduler loop of an M, on its own stack; returns when the runtime stops.
+void schedule_loop(machine* m) noexcept;
+/// The next local fiber for a parking one, null for "ask the scheduler loop". Owner only.
+[[nodiscard]] fiber_core* next_local(processor* p) noexcept;
+/// Makes g current on m: binds a stack if it is fresh, restores its thread state. g->on_cpu is 0.
+void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept;
+/// Saves what belongs to the fiber in the thread.
+WEFT_INLINE void save_thread_state(machine* m, fiber_core* g) noexcept {
+  g->saved_errno = *m->err;
+  g->eh_caught = m->eh->caught;
+  g->eh_uncaught = m->eh->uncaught;
+}
+WEFT_INLINE void load_thread_state(machine* m, const fiber_core* g) noexcept {
+  *m->err = g->saved_errno;
+  m->eh->caught = g->eh_caught;
+  m->eh->uncaught = g->eh_uncaught;
+}
+/// Puts a runnable fiber on p; owner only.
+void put_runnable(processor* p, fiber_core* g) noexcept;
+/// The fiber of m stops here for good: where to switch (m's scheduler loop).
+[[nodiscard]] fiber_core* abandon_current(machine* m, fiber_core* g) noexcept;
+
+// --- fiber.cpp
+[[nodiscard]] bool fiber_has_ended(const fiber_core* g) noexcept;
+/// Registers a joiner; false if the fiber has ended (or has a joiner already).
+[[nodiscard]] bool fiber_set_joiner(fiber_core* g, waiter* w) noexcept;
+/// Takes it back; false if the fiber has ended meanwhile.
+[[nodiscard]] bool fiber_clear_joiner(fiber_core* g, waiter* w) noexcept;
+
+// --- sysmon.cpp
+void sysmon_start(runtime_state* rt);
+void sysmon_stop(runtime_state* rt) noexcept;
+void sysmon_wake(runtime_state* rt) noexcept;
+
+// --- deadlock.cpp
+/// Called by a worker whose P was the last to go idle.
+void check_deadlock(runtime_state* rt) noexcept;
+
+// --- io.cpp
+/// Carries out what others asked of p's poller; owner only.
+void drain_io_requests(processor* p, fiber_list* ready_list) noexcept;
+
+// --- procs.cpp
+[[nodiscard]] int default_procs() noexcept;
+
+}  // namespace weft::inline v0::detail

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+// The scheduler loop of an M: find something runnable, switch to it, come back when a fiber parks
+// and nothing local is left (or when a full look around is due).
+//
+// Fairness: a P dispatches at most `dispatch_budget` fibers directly before it looks at timers,
+// I/O, its mailbox and the inject queue; sysmon's `attention` asks for that look at least every
+// 2 ms when dispatches are long. On that occasion runnext goes behind the ring, so a pair of
+// fibers that wake each other passes every waiting fiber at most dispatch_budget times.
+#include <sched.h>
+
+#include "runtime/debug.hpp"
+#include "runtime/os.hpp"
+#include "sched/runtime_state.hpp"
+#include "weft/detail/fatal.hpp"
+#include "weft/detail/random.hpp"
+#include "weft/detail/spawn.hpp"
+
+extern "C" void weft_fiber_entry();
+
+#if WEFT_TSAN
+extern "C" {
+void* __tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void* fiber);
+}
+#endif
+
+namespace weft::inline v0::detail {
+namespace {
+
+constexpr std::uint32_t dispatch_budget = 64;
+constexpr std::uint32_t max_spin_ns = 50'000;  // a wake-up costs the waker 8 us and takes 14 us
+
+void bind_stack(processor* p, fiber_core* g) noexcept {
+  const stack_memory stack = p->stacks.acquire(g->stack_class);
+  if (!stack) {
+    fatal("no memory for a fiber stack (address space, or vm.max_map_count with mprotect guards)");
+  }
+  g->stack_lo = stack.lo;
+  g->stack_size = stack.size;
+  // 16-byte aligned, as at a call instruction.
+  g->frame.sp = g->stack_hi() - 64;
+  g->frame.fp = nullptr;
+  g->frame.pc = reinterpret_cast<void*>(&weft_fiber_entry);
+  g->frame.base = nullptr;
+#if WEFT_ASAN
+  g->asan_fake_stack = nullptr;
+#endif
+#if WEFT_TSAN
+  g->tsan_fiber = __tsan_create_fiber(0);
+#endif
+}
+
+// The fiber may still be leaving its stack on another M: its registers are not saved before on_cpu
+// is 0. That M is inside a switch of a few instructions, unless the kernel has preempted it.
+void wait_until_left(const fiber_core* g) noexcept {
+  for (int i = 0; g->on_cpu.load(std::memory_order_acquire) != 0; ++i) {
+    if (i < 100) {
+      cpu_relax();
+    } else {
+      ::sched_yield();
+    }
+  }
+}
+
+void release_dead_stack(machine* m, processor* p) noexcept {
+  if (m->dead_stack == nullptr) return;
+  if (p != nullptr) {
+    p->stacks.release(m->dead_stack_class, m->dead_stack);
+  } else {
+    stack_release(m->dead_stack_class, m->dead_stack);
+  }
+  m->dead_stack = nullptr;
+}
+
+void put_list(processor* p, fiber_list list) noexcept {
+  while (fiber_core* g = list.pop_front()) {
+    g->state.store(fiber_state::runnable, std::memory_order_relaxed);
+    if (!p->queue.push(g)) {
+      fiber_list half = p->queue.pop_half();
+      half.push_back(g);
+      p->rt->inject.push(half);
+    }
+  }
+}
+
+fiber_core* take_first(processor* p, fiber_list list) noexcept {
+  fiber_core* g = list.pop_front();
+  if (g == nullptr) return nullptr;
+  g->state.store(fiber_state::runnable, std::memory_order_relaxed);
+  if (!list.empty()) {
+    put_list(p, list);
+    wake_if_idle(p->rt);
+  }
+  return g;
+}
+
+// Timers, I/O requests of others, completions: everything that makes fibers of this P runnable.
+void look_around(processor* p) noexcept {
+  p->attention.store(false, std::memory_order_relaxed);
+  p->budget = dispatch_budget;
+  if (p->timers.next_when() != never) {
+    const std::int64_t now = now_ns();
+    p->rt->coarse_now.store(now, std::memory_order_relaxed);
+    p->timers.run(now);
+  }
+  if (p->has_io_requests.load(std::memory_order_acquire)) {
+    fiber_list fired;
+    drain_io_requests(p, &fired);
+    put_list(p, fired);
+  }
+  if (p->io->has_completions()) put_list(p, p->io->poll());
+  if (!p->mailbox.empty()) put_list(p, p->mailbox.pop(run_queue::capacity));
+  // runnext has had its privilege; see the file's top.
+  if (p->runnext != nullptr && !p->queue.empty()) {
+    fiber_core* g = p->runnext;
+    p->runnext = nullptr;
+    p->has_runnext.store(false, std::memory_order_relaxed);
+    fiber_list one;
+    one.push_back(g);
+    put_list(p, one);
+  }
+}
+
+fiber_core* take_injected(processor* p) noexcept {
+  const std::uint32_t waiting = p->rt->inject.size();
+  if (waiting == 0) return nullptr;
+  const auto share = waiting / static_cast<std::uint32_t>(p->rt->n_procs) + 1;
+  return take_first(p, p->rt->inject.pop(share < 64 ? share : 64));
+}
+
+fiber_core* steal(machine* m, processor* p) noexcept {
+  runtime_state* rt = m->rt;
+  const auto n = static_cast<std::uint32_t>(rt->n_procs);
+  if (n < 2) return nullptr;
+  std::uint32_t i = fast_rand(n);
+  for (std::uint32_t k = 0; k < n; ++k, i = i + 1 == n ? 0 : i + 1) {
+    processor* victim = rt->procs[i];
+    if (victim == p) continue;
+    if (fiber_core* g = victim->queue.steal_into(p->queue)) {
+      p->steals.store(p->steals.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      return g;
+    }
+  }
+  return nullptr;
+}
+
+// Due timers of Ps whose owner is busy; their fibers become ours.
+bool run_timers_of_others(processor* p) noexcept {
+  bool any = false;
+  std::int64_t now = 0;
+  for (processor* victim : p->rt->procs) {
+    const std::int64_t when = victim->timers.next_when();
+    if (victim == p || when == never) continue;
+    if (now == 0) now = now_ns();
+    if (when <= now) any |= victim->timers.run(now) != 0;
+  }
+  return any;
+}
+
+// Whether this M may join the search: not more than half of the busy ones.
+bool may_spin(machine* m) noexcept {
+  runtime_state* rt = m->rt;
+  if (m->spinning) return true;
+  if (2 * rt->spinning.load(std::memory_order_relaxed) >= rt->n_procs - rt->idle.count()) {
+    return false;
+  }
+  rt->spinning.fetch_add(1);
+  m->spinning = true;
+  return true;
+}
+
+// Waits briefly before the M sleeps: waking a core costs far more than looking a little longer.
+// Adaptive: the limit doubles when spinning paid and halves when it did not, so that an idle
+// process and a slow ticker do not burn CPU.
+bool spin_for_work(machine* m, processor* p) noexcept {
+  if (!m->rt->spin_allowed || p->spin_limit < 1000) {
+    // Nearly given up: try again now and then.
+    if (fast_rand(16) != 0 || !m->rt->spin_allowed) return false;
+    p->spin_limit = 4000;
+  }
+  const std::int64_t start = now_ns();
+  const std::int64_t end = start + p->spin_limit;
+  const std::int64_t timer = p->timers.next_when();
+  for (std::int64_t now = start; now < end && now < timer; now = now_ns()) {
+    for (int i = 0; i < 20; ++i) {
+      if (p->io->has_completions() || !m->rt->inject.empty() || !p->mailbox.empty() ||
+          p->has_io_requests.load(std::memory_order_relaxed) || work_anywhere(m->rt)) {
+        p->spin_limit = p->spin_limit * 2 < max_spin_ns ? p->spin_limit * 2 : max_spin_ns;
+        return true;
+      }
+      cpu_relax();
+    }
+  }
+  p->spin_limit /= 2;
+  return false;
+}
+
+// One round over every source; null when all are empty.
+fiber_core* search(machine* m, processor* p, bool injected_first) noexcept {
+  look_around(p);
+  if (injected_first) {
+    if (fiber_core* g = take_injected(p)) return g;
+  }
+  if (fiber_core* g = next_local(p)) return g;
+  if (fiber_core* g = take_injected(p)) return g;
+  if (may_spin(m)) {
+    if (fiber_core* g = steal(m, p)) return g;
+    if (run_timers_of_others(p)) {
+      if (fiber_core* g = next_local(p)) return g;
+    }
+  }
+  return nullptr;
+}
+
+// Null: the P is gone, or the runtime stops.
+fiber_core* find_runnable(machine* m) noexcept {
+  bool injected_first = true;
+  while (!m->rt->stopping.load(std::memory_order_acquire)) {
+    processor* p = m->p;
+    if (fiber_core* g = search(m, p, injected_first)) {
+      stop_spinning(m, true);
+      return g;
+    }
+    injected_first = false;
+    if (spin_for_work(m, p)) continue;
+    if (!sleep_idle(m)) return nullptr;
+  }
+  stop_spinning(m, false);
+  return nullptr;
+}
+
+void clear_detached(machine* m) noexcept {
+  if (!m->detached.load(std::memory_order_relaxed)) return;
+  m->detached.store(false, std::memory_order_relaxed);
+  m->rt->detached.fetch_sub(1);
+}
+
+// In a runtime section: a P for this M, from the idle ones or handed over in the pool.
+bool get_processor(machine* m) noexcept {
+  if (m->pending != nullptr) {
+    m->rt->inject.push(m->pending);
+    m->pending = nullptr;
+    wake_if_idle(m->rt);
+  }
+  const bool got = acquire_idle_processor(m);
+  clear_detached(m);
+  return got || pool_sleep(m);
+}
+
+}  // namespace
+
+fiber_core* next_local(processor* p) noexcept {
+  if (p->attention.load(std::memory_order_relaxed) || p->budget == 0) return nullptr;
+  --p->budget;
+  fiber_core* g = p->runnext;
+  if (p->rt->randomise) [[unlikely]] {
+    // Debug builds: runnext or ring by the toss of a coin.
+    if (g != nullptr && fast_rand(2) == 0) {
+      if (fiber_core* other = p->queue.pop()) return other;
+    }
+  }
+  if (g != nullptr) {
+    p->runnext = nullptr;
+    p->has_runnext.store(false, std::memory_order_relaxed);
+    return g;
+  }
+  return p->queue.pop();
+}
+
+void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept {
+  if (g->stack_lo == nullptr) bind_stack(p, g);
+  g->on_cpu.store(1, std::memory_order_relaxed);
+  g->m = m;
+  g->state.store(fiber_state::running, std::memory_order_relaxed);
+  m->current = g;
+  p->sched_tick.store(p->sched_tick.load(std::memory_order_relaxed) + 1,
+                      std::memory_order_relaxed);
+  load_thread_state(m, g);
+}
+
+void put_runnable(processor* p, fiber_core* g) noexcept {
+  runtime_state* rt = p->rt;
+  if (rt->force_migrate && rt->n_procs > 1) [[unlikely]] {
+    const auto n = static_cast<std::uint32_t>(rt->n_procs);
+    const std::uint32_t other = (static_cast<std::uint32_t>(p->index) + 1 + fast_rand(n - 1)) % n;
+    processor* target = rt->procs[other];
+    target->mailbox.push(g);
+    heavy_barrier();
+    // Its owner sees the mailbox at its next look; if it sleeps, it must be woken itself.
+    target->attention.store(true, std::memory_order_relaxed);
+    if (rt->idle.take(target->index)) {
+      target->owner.store(owner_woken);
+      target->woken_to_spin.store(false, std::memory_order_relaxed);
+      if (target->sleepers.load() > 0) {
+        target->io->wake();
+      } else {
+        std::uint64_t woken = owner_woken;
+        if (target->owner.compare_exchange_strong(woken, owner_claimed)) {
+          start_machine(rt, target, false);
+        }
+      }
+    }
+    return;
+  }
+  fiber_core* old = p->runnext;
+  p->runnext = g;
+  if (old == nullptr) {
+    // No wake-up: this P runs it next. If it does not park soon, its next call here moves the fiber
+    // to the ring, and sysmon sees has_runnext.
+    p->has_runnext.store(true, std::memory_order_relaxed);
+    return;
+  }
+  if (!p->queue.push(old)) {
+    fiber_list half = p->queue.pop_half();
+    half.push_back(old);
+    rt->inject.push(half);
+  }
+  wake_if_idle(rt);
+}
+
+void schedule_loop(machine* m) noexcept {
+  m->in_rt.store(1, std::memory_order_relaxed);
+  while (!m->rt->stopping.load(std::memory_order_acquire)) {
+    processor* p = rt_enter(m);
+    release_dead_stack(m, p);
+    if (p == nullptr) {
+      if (!get_processor(m)) break;
+      continue;
+    }
+    clear_detached(m);
+    fiber_core* g = m->pending;
+    m->pending = nullptr;
+    if (g == nullptr) g = find_runnable(m);
+    if (g == nullptr) continue;
+    wait_until_left(g);
+    prepare_dispatch(m, m->p, g);
+    switch_to(&m->g0, g);
+    m->current = &m->g0;
+  }
+  release_dead_stack(m, nullptr);
+  stop_spinning(m, false);
+  clear_detached(m);
+  rt_exit(m);
+}
+
+}  // namespace weft::inline v0::detail

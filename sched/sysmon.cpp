@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// sysmon: one thread a runtime that needs no P. It takes the P from an M that blocks or hogs, asks
+// busy Ps to look around, wakes workers for overdue timers of busy Ps, trims idle stacks, and
+// sleeps when everything is idle.
+//
+// Blocked and busy are told apart by the thread's CPU clock: not advancing, with the thread really
+// asleep (not merely preempted), while work waits -> take the P at once. A hog loses it after 10 ms.
+#include <fcntl.h>
+#include <time.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "runtime/debug.hpp"
+#include "runtime/os.hpp"
+#include "sched/runtime_state.hpp"
+
+namespace weft::inline v0::detail {
+namespace {
+
+constexpr std::int64_t min_tick_ns = 50'000;
+constexpr std::int64_t max_tick_ns = 2'000'000;  // bounds the lateness of timers beside long fibers
+constexpr std::int64_t hog_ns = 10'000'000;
+constexpr std::int64_t trim_period_ns = 1'000'000'000;
+constexpr std::uint64_t trim_above = 256;  // depot stacks
+
+std::int64_t cpu_time_of(const machine* m) noexcept {
+  clockid_t clock{};
+  timespec ts{};
+  if (::pthread_getcpuclockid(m->thread, &clock) != 0) return -1;
+  if (::clock_gettime(clock, &ts) != 0) return -1;
+  return ts.tv_sec * 1'000'000'000 + ts.tv_nsec;
+}
+
+// The kernel's state letter of a thread; 'R' also for one that waits for a core.
+bool thread_sleeps(const machine* m) noexcept {
+  char path[64];
+  std::snprintf(path, sizeof(path), "/proc/self/task/%d/stat",
+                m->tid.load(std::memory_order_relaxed));
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  char text[256];
+  const ssize_t n = ::read(fd, text, sizeof(text) - 1);
+  ::close(fd);
+  if (n <= 0) return false;
+  text[n] = '\0';
+  const char* paren = std::strrchr(text, ')');
+  return paren != nullptr && paren[1] == ' ' && (paren[2] == 'S' || paren[2] == 'D');
+}
+
+// Is there anything that p's queue, timers or ring could do if somebody ran it?
+bool work_waits(const runtime_state* rt, const processor* p, std::int64_t now) noexcept {
+  return !p->queue.empty() || p->has_runnext.load(std::memory_order_relaxed) ||
+         !p->mailbox.empty() || p->has_io_requests.load(std::memory_order_relaxed) ||
+         !rt->inject.empty() || p->timers.next_when() <= now || p->io->armed() > 0;
+}
+
+// The retake protocol of machine.hpp. The P is ours (owner_claimed) if true.
+bool retake(runtime_state* rt, processor* p, std::uint64_t seen) noexcept {
+  const std::uint64_t tag = seen & ~owner_flags;
+  std::uint64_t expected = tag;
+  if ((seen & owner_request) == 0 &&
+      !p->owner.compare_exchange_strong(expected, tag | owner_request)) {
+    return false;
+  }
+  machine* m = p->running_on.load(std::memory_order_relaxed);
+  heavy_barrier();
+  if (m->in_rt.load(std::memory_order_acquire) != 0) return false;  // it will see the request
+  rt->detached.fetch_add(1);
+  m->detached.store(true, std::memory_order_relaxed);
+  expected = tag | owner_request;
+  if (p->owner.compare_exchange_strong(expected, owner_claimed)) return true;
+  m->detached.store(false, std::memory_order_relaxed);
+  rt->detached.fetch_sub(1);
+  return false;
+}
+
+void hand_off(runtime_state* rt, processor* p) noexcept {
+  rt->handoffs.fetch_add(1, std::memory_order_relaxed);
+  start_machine(rt, p, false);
+}
+
+// An announced blocking call: no barrier needed, its M takes the P back by CAS as well.
+bool take_from_blocking(runtime_state* rt, processor* p, std::uint64_t seen,
+                        std::int64_t now) noexcept {
+  if (!work_waits(rt, p, now) || !p->owner.compare_exchange_strong(seen, owner_claimed)) {
+    return false;
+  }
+  hand_off(rt, p);
+  return true;
+}
+
+bool is_blocked(processor* p, const machine* m, std::int64_t elapsed) noexcept {
+  const std::int64_t cpu = cpu_time_of(m);
+  if (cpu < 0) return false;
+  const std::int64_t used = cpu - p->seen_cpu;
+  return p->seen_cpu != 0 && used < elapsed / 4 && thread_sleeps(m);
+}
+
+// One look at a P. True if it changed hands.
+bool examine(runtime_state* rt, processor* p, std::int64_t now) noexcept {
+  const std::uint64_t owner = p->owner.load(std::memory_order_acquire);
+  if (owner <= owner_flags) return false;  // idle or in transit
+  if ((owner & owner_blocking) != 0) return take_from_blocking(rt, p, owner, now);
+  const std::uint32_t tick = p->sched_tick.load(std::memory_order_relaxed);
+  const machine* m = p->running_on.load(std::memory_order_relaxed);
+  if (tick != p->seen_tick || (owner & ~owner_flags) != p->seen_owner) {
+    p->seen_tick = tick;
+    p->seen_owner = owner & ~owner_flags;
+    p->seen_since = now;
+    p->seen_cpu = 0;
+    p->attention.store(true, std::memory_order_relaxed);
+    return false;
+  }
+  const std::int64_t elapsed = now - p->seen_since;
+  if (elapsed < min_tick_ns || !work_waits(rt, p, now)) return false;
+  if (elapsed >= hog_ns || is_blocked(p, m, elapsed)) {
+    if (!retake(rt, p, owner)) return false;
+    hand_off(rt, p);
+    return true;
+  }
+  if (p->seen_cpu == 0) {
+    p->seen_cpu = cpu_time_of(m);
+    p->seen_since = now - min_tick_ns;  // the clock comparison starts here
+  }
+  return false;
+}
+
+// A busy P with overdue timers, or runnext filled for long, beside an idle one: the idle one helps.
+void help_busy(runtime_state* rt, std::int64_t now) noexcept {
+  if (!rt->idle.any() || rt->spinning.load(std::memory_order_relaxed) != 0) return;
+  bool overdue = work_anywhere(rt);
+  for (const processor* p : rt->procs) overdue |= p->timers.next_when() <= now;
+  if (overdue) wake_one(rt);
+}
+
+struct sysmon_state {
+  std::int64_t tick = min_tick_ns;
+  int quiet_rounds = 0;
+  std::int64_t next_trim = 0;
+};
+
+void trim_if_due(sysmon_state& s, std::int64_t now) noexcept {
+  if (now < s.next_trim) return;
+  s.next_trim = now + trim_period_ns;
+  if (stack_pool_stats().in_depot > trim_above) stack_pool_trim();
+}
+
+// All Ps idle: sleep until a worker leaves idleness.
+void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
+  rt->sysmon_word.store(0);
+  rt->sysmon_asleep.store(true);
+  if (rt->idle.count() == rt->n_procs && !rt->stopping.load()) {
+    const bool to_trim = stack_pool_stats().in_depot > trim_above;
+    os::futex_wait(&rt->sysmon_word, 0, to_trim ? now_ns() + trim_period_ns : -1);
+  }
+  rt->sysmon_asleep.store(false);
+  s.tick = min_tick_ns;
+  s.quiet_rounds = 0;
+}
+
+void* sysmon_main(void* argument) {
+  auto* rt = static_cast<runtime_state*>(argument);
+  ::pthread_setname_np(::pthread_self(), "weft-sysmon");
+  sysmon_state s;
+  while (!rt->stopping.load(std::memory_order_acquire)) {
+    const std::int64_t now = now_ns();
+    rt->coarse_now.store(now, std::memory_order_relaxed);
+    bool acted = false;
+    for (processor* p : rt->procs) acted |= examine(rt, p, now);
+    help_busy(rt, now);
+    trim_if_due(s, now);
+    s.quiet_rounds = acted ? 0 : s.quiet_rounds + 1;
+    if (acted) s.tick = min_tick_ns;
+    if (s.quiet_rounds > 20 && s.tick < max_tick_ns) s.tick = std::min(s.tick * 2, max_tick_ns);
+    if (s.quiet_rounds > 30 && rt->idle.count() == rt->n_procs && rt->detached.load() == 0) {
+      deep_sleep(rt, s);
+      continue;
+    }
+    os::futex_wait(&rt->sysmon_word, 0, now_ns() + s.tick);
+    rt->sysmon_word.store(0);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void sysmon_start(runtime_state* rt) {
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  ::pthread_attr_setstacksize(&attributes, 256U << 10);
+  weft_threads.fetch_add(1);
+  const int error = ::pthread_create(&rt->sysmon_thread, &attributes, &sysmon_main, rt);
+  ::pthread_attr_destroy(&attributes);
+  if (error != 0) {
+    weft_threads.fetch_sub(1);
+    throw std::system_error(error, std::system_category(), "weft: starting sysmon");
+  }
+}
+
+void sysmon_wake(runtime_state* rt) noexcept {
+  rt->sysmon_word.store(1);
+  os::futex_wake(&rt->sysmon_word);
+}
+
+void sysmon_stop(runtime_state* rt) noexcept {
+  sysmon_wake(rt);
+  ::pthread_join(rt->sysmon_thread, nullptr);
+  weft_threads.fetch_sub(1);
+}
+
+}  // namespace weft::inline v0::detail

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sched/timer_heap.hpp"
+
+#include <sys/mman.h>
+
+#include <cstring>
+
+#include "runtime/os.hpp"
+
+namespace weft::inline v0::detail {
+namespace {
+
+constexpr std::size_t arity = 4;  // shallower than binary: a million timers are ten levels
+constexpr std::size_t first_capacity = 4096 / 16;
+
+}  // namespace
+
+bool timer_heap::insert(timer_node* t, std::int64_t when, bool* ok) noexcept {
+  lock_.lock();
+  if (!reserve()) {
+    lock_.unlock();
+    *ok = false;
+    return false;
+  }
+  t->when = when;
+  entries_[count_] = {when, t};
+  t->pos = static_cast<std::uint32_t>(count_);
+  t->heap.store(this, std::memory_order_release);
+  ++count_;
+  sift_up(count_ - 1);
+  const bool earliest = entries_[0].node == t;
+  publish();
+  lock_.unlock();
+  *ok = true;
+  return earliest;
+}
+
+bool timer_heap::remove(timer_node* t) noexcept {
+  lock_.lock();
+  const bool mine = t->heap.load(std::memory_order_relaxed) == this;
+  if (mine) {
+    remove_at(t->pos);
+    publish();
+  }
+  lock_.unlock();
+  return mine;
+}
+
+std::size_t timer_heap::run(std::int64_t now) noexcept {
+  if (next_when() > now) return 0;
+  std::size_t fired = 0;
+  lock_.lock();
+  while (count_ > 0 && entries_[0].when <= now) {
+    timer_node* t = entries_[0].node;
+    if (t->period > 0) {
+      // Drift-free: the next multiple of the period after now; missed ticks are dropped.
+      const std::int64_t missed = (now - t->when) / t->period;
+      t->when += (missed + 1) * t->period;
+      entries_[0].when = t->when;
+      sift_down(0);
+    } else {
+      remove_at(0);
+    }
+    // Published before fire: a fiber woken by it may at once reuse or stop the node.
+    publish();
+    t->fire(t, now);
+    ++fired;
+  }
+  lock_.unlock();
+  return fired;
+}
+
+void timer_heap::clear() noexcept {
+  lock_.lock();
+  for (std::size_t i = 0; i < count_; ++i) {
+    entries_[i].node->heap.store(nullptr, std::memory_order_release);
+  }
+  count_ = 0;
+  if (entries_ != nullptr) ::munmap(entries_, capacity_ * sizeof(entry));
+  entries_ = nullptr;
+  capacity_ = 0;
+  publish();
+  lock_.unlock();
+}
+
+void timer_heap::publish() noexcept {
+  next_when_.store(count_ == 0 ? never : entries_[0].when, std::memory_order_release);
+  size_.store(count_, std::memory_order_relaxed);
+}
+
+bool timer_heap::reserve() noexcept {
+  if (count_ < capacity_) return true;
+  const std::size_t capacity = capacity_ == 0 ? first_capacity : capacity_ * 2;
+  auto* entries = static_cast<entry*>(os::map_anonymous(capacity * sizeof(entry)));
+  if (entries == nullptr) return false;
+  if (entries_ != nullptr) {
+    std::memcpy(static_cast<void*>(entries), entries_, count_ * sizeof(entry));
+    ::munmap(entries_, capacity_ * sizeof(entry));
+  }
+  entries_ = entries;
+  capacity_ = capacity;
+  return true;
+}
+
+void timer_heap::place(std::size_t i, entry e) noexcept {
+  entries_[i] = e;
+  e.node->pos = static_cast<std::uint32_t>(i);
+}
+
+void timer_heap::sift_up(std::size_t i) noexcept {
+  const entry e = entries_[i];
+  while (i > 0) {
+    const std::size_t parent = (i - 1) / arity;
+    if (entries_[parent].when <= e.when) break;
+    place(i, entries_[parent]);
+    i = parent;
+  }
+  place(i, e);
+}
+
+void timer_heap::sift_down(std::size_t i) noexcept {
+  const entry e = entries_[i];
+  for (;;) {
+    const std::size_t first = i * arity + 1;
+    if (first >= count_) break;
+    std::size_t least = first;
+    const std::size_t last = first + arity < count_ ? first + arity : count_;
+    for (std::size_t child = first + 1; child < last; ++child) {
+      if (entries_[child].when < entries_[least].when) least = child;
+    }
+    if (entries_[least].when >= e.when) break;
+    place(i, entries_[least]);
+    i = least;
+  }
+  place(i, e);
+}
+
+void timer_heap::remove_at(std::size_t i) noexcept {
+  timer_node* t = entries_[i].node;
+  const entry moved = entries_[--count_];
+  if (i != count_) {
+    entries_[i] = moved;
+    moved.node->pos = static_cast<std::uint32_t>(i);
+    sift_down(i);
+    if (moved.node->pos == i) sift_up(i);
+  }
+  // Last: whoever reads null may reuse the node.
+  t->heap.store(nullptr, std::memory_order_release);
+}
+
+bool timer_heap::check_invariants() noexcept {
+  lock_.lock();
+  bool good = size_.load() == count_ && next_when_.load() == (count_ == 0 ? never : entries_[0].when);
+  for (std::size_t i = 0; good && i < count_; ++i) {
+    good = entries_[i].node->pos == i && entries_[i].node->heap.load() == this &&
+           entries_[i].when == entries_[i].node->when &&
+           (i == 0 || entries_[(i - 1) / arity].when <= entries_[i].when);
+  }
+  lock_.unlock();
+  return good;
+}
+
+}  // namespace weft::inline v0::detail
