@@ -32,7 +32,7 @@ int main() {
 
     long sum = 0;
     for (bool more = true; more;) {
-      weft::select(
+      (void)weft::select(
           weft::on_recv(squares,
                         [&](std::optional<int> s) { s ? void(sum += *s) : void(more = false); }),
           weft::on_done(ctx, [&] { more = false; }));

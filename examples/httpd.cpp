@@ -119,7 +119,7 @@ void sleep_a_while(const request& q, response& r) {
 /// What is alive in this process, flat JSON.
 std::string stats_json(const weft::http::server_stats& http) {
   const demo::accounts a = demo::accounts::now();
-  const weft::stats s = weft::stats_now();
+  const weft::runtime_stats s = weft::stats();
   std::string out;
   const auto add = [&out](const char* name, std::int64_t value) {
     out.append(out.empty() ? "{\n  \"" : ",\n  \"").append(name).append("\": ");
@@ -174,7 +174,7 @@ int serve(const settings& s) {
 
     const auto told = weft::signal_context(weft::background(), {SIGINT, SIGTERM});
     auto serving = weft::async([&] { return server.serve(std::move(*listener)); });
-    (void)told.done().recv();
+    (void)told.ctx.done().recv();
     auto [patience, cancel] =
         weft::with_timeout(weft::background(), std::chrono::seconds(s.patience_s));
     const auto ended = server.shutdown(patience);

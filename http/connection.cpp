@@ -9,8 +9,10 @@
 #include <array>
 #include <chrono>
 #include <exception>
+#include <string>
 #include <utility>
 
+#include "http/chars.hpp"
 #include "http/framing_guard.hpp"
 #include "runtime/debug.hpp"
 
@@ -32,6 +34,13 @@ constexpr std::size_t max_drain_bytes = 16 << 20;
   return std::as_writable_bytes(s);
 }
 
+/// For logs: an exception's text may quote the client's bytes.
+[[nodiscard]] std::string printable(std::string_view text) {
+  std::string out(text.substr(0, 200));
+  std::replace_if(out.begin(), out.end(), &is_control, '?');
+  return out;
+}
+
 }  // namespace
 
 // ---- life ----
@@ -43,7 +52,7 @@ void connection::run() {
     v = serve();
   } catch (const std::exception& e) {
     // Out of memory, most likely: this connection's trouble, not the process's.
-    weft::detail::log_format("weft: http: a connection failed: %s", e.what());
+    weft::detail::log_format("weft: http: a connection failed: %s", printable(e.what()).c_str());
   }
   if (scratch_) return_scratch();
   become(conn_state::closing);
@@ -67,9 +76,12 @@ connection::verdict connection::serve() {
 /// One look at what is in the buffer.
 connection::verdict connection::step() {
   switch (scratch_->parser.parse(scratch_->in, core_.limits())) {
-    case scan_state::complete: return handle();
-    case scan_state::failed: return refuse(scratch_->parser.why());
-    case scan_state::need_more: break;
+    case scan_state::complete:
+      return handle();
+    case scan_state::failed:
+      return refuse(scratch_->parser.why());
+    case scan_state::need_more:
+      break;
   }
   if (scratch_->parser.head_complete() && scratch_->parser.expects_continue()) {
     const verdict v = invite_body();
@@ -134,12 +146,16 @@ connection::verdict connection::read_more() {
   std::size_t n = 0;
   const auto room = scratch_->in.free_space(min_read_bytes);
   switch (read_before(message_deadline_, room, n)) {
-    case arrival::bytes: scratch_->in.commit(n); return verdict::go_on;
-    case arrival::end_of_stream: return refuse({400, "incomplete request"});
+    case arrival::bytes:
+      scratch_->in.commit(n);
+      return verdict::go_on;
+    case arrival::end_of_stream:
+      return refuse({400, "incomplete request"});
     case arrival::too_late:
       if (core_.phase() == server_phase::aborting) return verdict::dead;
       return refuse({408, in_body ? "body came too slowly" : "head came too slowly"});
-    case arrival::broken: break;
+    case arrival::broken:
+      break;
   }
   return verdict::dead;
 }
@@ -158,8 +174,7 @@ connection::verdict connection::wait_for_request() {
   become(conn_state::idle);
   const time_point since = clock::now();
   const time_point idle_deadline = since + core_.options().idle_timeout;
-  for (;;) {
-    const time_point now = clock::now();
+  for (time_point now = since;; now = clock::now()) {
     const bool warm = scratch_ != nullptr;
     const bool still_good = warm && read_armed_ > now + warm_time / 2 &&
                             read_armed_ <= std::min(now + warm_time, idle_deadline);
@@ -256,7 +271,7 @@ void connection::call_handler(const request& q) {
 /// A handler threw. What has been sent cannot be unsaid: then the connection just ends, which the
 /// client can tell from a complete answer.
 void connection::recover(const char* what) {
-  weft::detail::log_format("weft: http: a handler threw: %s", what);
+  weft::detail::log_format("weft: http: a handler threw: %s", printable(what).c_str());
   response& answer = scratch_->answer;
   if (answer.head_sent()) {
     response_access::abandon(answer);

@@ -36,9 +36,7 @@ class connection final : public answer_sink {
 
   // ---- for the server, under its lock, while enlisted ----
 
-  [[nodiscard]] conn_state state() const noexcept {
-    return state_.load(std::memory_order_relaxed);
-  }
+  [[nodiscard]] conn_state state() const noexcept { return state_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t requests() const noexcept {
     return requests_.load(std::memory_order_relaxed);
   }
@@ -99,11 +97,11 @@ class connection final : public answer_sink {
   std::atomic<conn_state> state_{conn_state::idle};
   std::atomic<std::uint64_t> requests_{0};
   std::atomic<std::uint64_t> refused_{0};
-  time_point read_armed_{};      // what the socket's deadlines are set to
+  time_point read_armed_{};  // what the socket's deadlines are set to
   time_point write_armed_{};
   time_point message_deadline_{};  // for the head, then for the body; zero: not running
   bool body_deadline_running_ = false;
-  bool invited_ = false;         // "100 Continue" was sent for this request
+  bool invited_ = false;  // "100 Continue" was sent for this request
   bool peer_closed_ = false;
 };
 

@@ -19,7 +19,8 @@ mux::route& mux::find_or_add(std::vector<route>& routes, std::string_view path) 
 
 mux& mux::handle(std::string_view pattern, handler h) {
   const auto space = pattern.find(' ');
-  const auto method = space == std::string_view::npos ? std::string_view{} : pattern.substr(0, space);
+  const auto method =
+      space == std::string_view::npos ? std::string_view{} : pattern.substr(0, space);
   auto path = space == std::string_view::npos ? pattern : pattern.substr(space + 1);
   const bool bad_method = space != std::string_view::npos && !detail::is_token(method);
   if (bad_method || path.empty() || path.front() != '/' || !h) {
@@ -34,9 +35,8 @@ mux& mux::handle(std::string_view pattern, handler h) {
   }
   r.methods.push_back({std::string(method), std::move(h)});
   if (is_prefix) {
-    std::stable_sort(routes.begin(), routes.end(), [](const route& a, const route& b) {
-      return a.path.size() > b.path.size();
-    });
+    std::stable_sort(routes.begin(), routes.end(),
+                     [](const route& a, const route& b) { return a.path.size() > b.path.size(); });
   } else {
     std::sort(routes.begin(), routes.end(),
               [](const route& a, const route& b) { return a.path < b.path; });
@@ -45,9 +45,8 @@ mux& mux::handle(std::string_view pattern, handler h) {
 }
 
 const mux::route* mux::find(std::string_view path) const noexcept {
-  const auto at =
-      std::lower_bound(exact_.begin(), exact_.end(), path,
-                       [](const route& r, std::string_view p) { return r.path < p; });
+  const auto at = std::lower_bound(exact_.begin(), exact_.end(), path,
+                                   [](const route& r, std::string_view p) { return r.path < p; });
   if (at != exact_.end() && at->path == path) return &*at;
   for (const route& r : prefixes_) {
     if (path.starts_with(r.path)) return &r;

@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <exception>
 #include <utility>
 
 #include <weft/fiber.hpp>
 #include <weft/time.hpp>
 
 #include "http/connection.hpp"
+#include "runtime/debug.hpp"
 
 namespace weft::inline v0::http::detail {
 namespace {
@@ -38,20 +40,18 @@ void stop_handshakes(int fd) noexcept {
 }  // namespace
 
 server_core::server_core(server_options options, std::source_location site)
-    : options_(std::move(options)), limits_(limits_of(options_)), site_(site) {
+    : options_(std::move(options)),
+      limits_(limits_of(options_)),
+      site_(site),
+      requests_(with_cancel(background(), site)),
+      accepting_(with_cancel(background(), site)) {
   if (!options_.handler) throw logic_error("weft::http::server: no handler");
-  auto requests = with_cancel(background());
-  request_ctx_ = std::move(requests.first);
-  cancel_requests_ = std::move(requests.second);
-  auto accepting = with_cancel(background());
-  accept_ctx_ = std::move(accepting.first);
-  cancel_accept_ = std::move(accepting.second);
   if (options_.max_connections > 0) slots_ = make_chan<unit>(options_.max_connections);
 }
 
 server_core::~server_core() {
   advance(server_phase::closing);
-  cancel_accept_();
+  accepting_.cancel();
   acceptors_.wait();
   abort();
   connections_.wait();
@@ -75,13 +75,13 @@ result<void> server_core::serve(net::listener listener) {
 /// Success: the grace is over. A shortage of descriptors is waited out by accept() itself.
 result<void> server_core::accept_until_told(const net::listener& listener) {
   while (wait_for_slot()) {
-    auto c = listener.accept(accept_ctx_, site_);
+    auto c = listener.accept(accepting_.ctx, site_);
     if (c) {
       start(std::move(*c));
       continue;
     }
     give_slot_back();
-    if (accept_ctx_.err()) break;
+    if (accepting_.ctx.err()) break;
     return failure(c.error());
   }
   return {};
@@ -89,8 +89,8 @@ result<void> server_core::accept_until_told(const net::listener& listener) {
 
 /// False: told to end while waiting.
 bool server_core::wait_for_slot() {
-  if (options_.max_connections == 0) return !accept_ctx_.err();
-  return slots_.send(accept_ctx_, unit{}).has_value();
+  if (options_.max_connections == 0) return !accepting_.ctx.err();
+  return slots_.send(accepting_.ctx, unit{}).has_value();
 }
 
 void server_core::give_slot_back() {
@@ -101,8 +101,8 @@ void server_core::give_slot_back() {
 void server_core::accept_queued(const net::listener& listener) {
   stop_handshakes(listener.native_handle());
   for (;;) {
-    const int fd = ::accept4(listener.native_handle(), nullptr, nullptr,
-                             SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int fd =
+        ::accept4(listener.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
       return;
@@ -118,16 +118,26 @@ void server_core::accept_queued(const net::listener& listener) {
 }
 
 void server_core::start(net::conn c) {
-  accepted_.fetch_add(1, std::memory_order_relaxed);
   connections_.add(1);
-  go({.name = "http connection"}, [this, conn = std::move(c)]() mutable {
-    {
-      connection self(*this, std::move(conn));
-      self.run();
-    }
+  try {
+    go(
+        {.name = "http connection"},
+        [this, conn = std::move(c)]() mutable {
+          {
+            connection self(*this, std::move(conn));
+            self.run();
+          }
+          give_slot_back();
+          connections_.done();
+        },
+        site_);
+    accepted_.fetch_add(1, std::memory_order_relaxed);
+  } catch (const std::exception& e) {
+    // No fiber to be had: this connection is dropped, the server goes on.
+    weft::detail::log_format("weft: http: no fiber for a connection: %s", e.what());
     give_slot_back();
     connections_.done();
-  });
+  }
 }
 
 // ---- the list ----
@@ -157,10 +167,18 @@ server_stats server_core::stats() const {
   s.refused = past_refused_;
   for (const connection* c = first_; c != nullptr; c = c->next) {
     switch (c->state()) {
-      case conn_state::idle: ++s.idle; break;
-      case conn_state::reading: ++s.reading; break;
-      case conn_state::handling: ++s.handling; break;
-      case conn_state::closing: ++s.closing; break;
+      case conn_state::idle:
+        ++s.idle;
+        break;
+      case conn_state::reading:
+        ++s.reading;
+        break;
+      case conn_state::handling:
+        ++s.handling;
+        break;
+      case conn_state::closing:
+        ++s.closing;
+        break;
     }
     s.requests += c->requests();
     s.refused += c->refused();
@@ -183,7 +201,7 @@ void server_core::wake_all(bool cut_off) {
 
 void server_core::abort() {
   advance(server_phase::aborting);
-  cancel_requests_();
+  requests_.cancel();
   wake_all(true);
 }
 
@@ -191,7 +209,7 @@ result<void> server_core::shutdown(const context& ctx) {
   advance(server_phase::grace);
   auto r = sleep_for(ctx, options_.grace);
   advance(server_phase::closing);
-  cancel_accept_();
+  accepting_.cancel();
   if (r) r = acceptors_.wait(ctx);
   if (r) {
     wake_all(false);

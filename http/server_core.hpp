@@ -44,7 +44,7 @@ class server_core {
 
   [[nodiscard]] const server_options& options() const noexcept { return options_; }
   [[nodiscard]] const parse_limits& limits() const noexcept { return limits_; }
-  [[nodiscard]] const context& ctx() const noexcept { return request_ctx_; }
+  [[nodiscard]] const context& ctx() const noexcept { return requests_.ctx; }
   [[nodiscard]] scratch_pool& scratches() noexcept { return scratches_; }
   [[nodiscard]] server_phase phase() const noexcept {
     return phase_.load(std::memory_order_seq_cst);
@@ -76,19 +76,17 @@ class server_core {
   std::atomic<std::uint64_t> accepted_{0};
   scratch_pool scratches_;
 
-  context request_ctx_;  // done when the server aborts
-  cancel_handle cancel_requests_;
-  context accept_ctx_;   // done when the grace is over
-  cancel_handle cancel_accept_;
+  const cancelable_context requests_;   // done when the server aborts
+  const cancelable_context accepting_;  // done when the grace is over
   wait_group acceptors_;
   wait_group connections_;
 
   mutable std::mutex mutex_;
-  connection* first_ = nullptr;       // guarded by mutex_
-  std::size_t open_ = 0;              // guarded by mutex_
-  std::uint64_t past_requests_ = 0;   // of connections that have left; guarded by mutex_
-  std::uint64_t past_refused_ = 0;    // guarded by mutex_
-  chan<unit> slots_;                  // one value a connection, if their number is limited
+  connection* first_ = nullptr;      // guarded by mutex_
+  std::size_t open_ = 0;             // guarded by mutex_
+  std::uint64_t past_requests_ = 0;  // of connections that have left; guarded by mutex_
+  std::uint64_t past_refused_ = 0;   // guarded by mutex_
+  chan<unit> slots_;                 // one value a connection, if their number is limited
 };
 
 }  // namespace weft::inline v0::http::detail

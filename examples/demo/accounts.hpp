@@ -33,7 +33,7 @@ struct accounts {
   [[nodiscard]] bool operator==(const accounts&) const = default;
 
   [[nodiscard]] static accounts now() {
-    const weft::accounts live = weft::stats_now().live;
+    const weft::accounts live = weft::stats().live;
     return {live.fibers,   live.channels,    live.timers + live.tickers,
             live.contexts, live.connections, count_descriptors()};
   }

@@ -144,7 +144,9 @@ class test_server {
   test_server(const test_server&) = delete;
   test_server& operator=(const test_server&) = delete;
   ~test_server() {
-    if (!stopped_) EXPECT_TRUE(stop(20s).has_value());
+    if (!stopped_) {
+      EXPECT_TRUE(stop(20s).has_value());
+    }
   }
 
   weft::result<void> stop(std::chrono::nanoseconds patience) {

@@ -175,16 +175,17 @@ TEST(server, streams_in_chunks) {
   with_server(quick_options(), [](test_server& s) {
     raw_client c(s.port());
     ASSERT_TRUE(c.send("GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"));
-    EXPECT_TRUE(c.receive_all().ends_with(
-        "\r\n\r\n4\r\npart\r\n4\r\npart\r\n4\r\npart\r\n0\r\n\r\n"));
+    EXPECT_TRUE(
+        c.receive_all().ends_with("\r\n\r\n4\r\npart\r\n4\r\npart\r\n4\r\npart\r\n0\r\n\r\n"));
   });
 }
 
 TEST(server, invites_a_body_that_waits_for_100_continue) {
   with_server(quick_options(), [](test_server& s) {
     raw_client c(s.port());
-    ASSERT_TRUE(c.send("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
-                       "Content-Length: 4\r\n\r\n"));
+    ASSERT_TRUE(
+        c.send("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+               "Content-Length: 4\r\n\r\n"));
     const auto invitation = c.receive();
     ASSERT_TRUE(invitation.has_value());
     EXPECT_EQ(invitation->status, 100);
@@ -196,8 +197,9 @@ TEST(server, invites_a_body_that_waits_for_100_continue) {
 TEST(server, does_not_invite_a_body_that_it_will_refuse) {
   with_server(quick_options(), [](test_server& s) {
     raw_client c(s.port());
-    ASSERT_TRUE(c.send("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
-                       "Content-Length: 9999999\r\n\r\n"));
+    ASSERT_TRUE(
+        c.send("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+               "Content-Length: 9999999\r\n\r\n"));
     EXPECT_EQ(c.receive()->status, 413);
     EXPECT_TRUE(c.at_end());
   });
@@ -350,7 +352,8 @@ TEST(server, an_exception_in_a_handler_is_500_and_the_end) {
     ASSERT_TRUE(late.send("GET /throw-late HTTP/1.1\r\nHost: a\r\n\r\n"));
     const std::string all = late.receive_all();
     EXPECT_NE(all.find("5\r\nbegun\r\n"), std::string::npos);
-    EXPECT_EQ(all.find("0\r\n\r\n"), std::string::npos) << "an incomplete answer must not look whole";
+    EXPECT_EQ(all.find("0\r\n\r\n"), std::string::npos)
+        << "an incomplete answer must not look whole";
   });
   weft::set_log_sink({});
   ASSERT_EQ(lines.size(), 2U);
@@ -380,7 +383,7 @@ TEST(server, clients_that_vanish_leave_nothing) {
           std::string("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nabc")}) {
       for (int i = 0; i < 10; ++i) {
         raw_client c(s.port());
-        if (!begun.empty()) ASSERT_TRUE(c.send(begun));
+        ASSERT_TRUE(begun.empty() || c.send(begun));
         c.close();
       }
     }
