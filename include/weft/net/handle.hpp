@@ -6,11 +6,10 @@
 // goes back to the kernel when the last operation has left: it can never mean another file to them.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 
+#include <weft/clock.hpp>
 #include <weft/detail/config.hpp>
-#include <weft/detail/timer_node.hpp>
 #include <weft/error.hpp>
 
 namespace weft::inline v0 {
@@ -20,18 +19,6 @@ class context;
 namespace weft::inline v0::detail {
 
 struct poll_desc;
-
-/// A time point as weft's clock counts (CLOCK_MONOTONIC, ns); time_point::max() means never.
-template <class Clock, class Duration>
-[[nodiscard]] std::int64_t deadline_at(std::chrono::time_point<Clock, Duration> at) {
-  using namespace std::chrono;
-  if (at == time_point<Clock, Duration>::max()) return never;
-  const auto now = Clock::now();
-  if (at <= now) return 0;
-  const auto left = at - now;
-  if (left > hours(24 * 36500)) return never;  // a century: beyond what nanoseconds should carry
-  return deadline_after(duration_cast<nanoseconds>(left).count());
-}
 
 /// Base of conn, conn_ref, listener, udp_socket. Const operations, from any fiber or thread.
 class WEFT_EXPORT fd_handle {
