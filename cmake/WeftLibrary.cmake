@@ -55,6 +55,9 @@ endif()
 # weft_warnings carries the same to tests, examples and benches; it is never exported.
 set(weft_warning_options
   "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wpedantic;-Wshadow;-Wnon-virtual-dtor;-Woverloaded-virtual>")
+# libstdc++ 12 uses what it has deprecated itself (get_temporary_buffer in stable_sort).
+list(APPEND weft_warning_options
+  $<$<COMPILE_LANG_AND_ID:CXX,Clang>:-Wno-deprecated-declarations>)
 if(WEFT_WERROR)
   list(APPEND weft_warning_options $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()

@@ -16,6 +16,8 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIBRARY = ("runtime", "sched", "chan", "ctx", "sync", "netpoll", "http", "diag")
 ONLY_GCC = {"-fno-ipa-modref"}
+# As cmake/WeftLibrary.cmake does for clang.
+ONLY_CLANG = ["-Wno-deprecated-declarations"]
 
 
 def library_commands(build, wanted):
@@ -27,7 +29,7 @@ def library_commands(build, wanted):
             continue
         if wanted and path not in wanted:
             continue
-        words = [w for w in entry["command"].split() if w not in ONLY_GCC]
+        words = [w for w in entry["command"].split() if w not in ONLY_GCC] + ONLY_CLANG
         yield {**entry, "command": " ".join(words)}
 
 
