@@ -2,8 +2,6 @@
 // What does an echo of 64 bytes over loopback cost, with 64 connections and with one? The client is
 // in this process, on a thread that weft::blocking gives it: its CPU is in the CPU column, and the
 // comparison with other servers is compare.py's, which keeps the two apart.
-#include <cstdlib>
-#include <string>
 #include <weft/weft.hpp>
 
 #include "echo/load.hpp"
@@ -11,11 +9,6 @@
 #include "support.hpp"
 
 namespace {
-
-std::uint16_t port_of(const weft::net::listener& listener) {
-  const std::string at = listener.local_addr().to_string();
-  return static_cast<std::uint16_t>(std::atoi(at.c_str() + at.rfind(':') + 1));
-}
 
 void echo(benchmark::State& state) {
   const auto connections = static_cast<int>(state.range(1));
@@ -25,7 +18,7 @@ void echo(benchmark::State& state) {
     weft::wait_group wg;
     wg.go([&] { bench::serve_echo(*listener); });
     weft::blocking([&] {
-      bench::echo_load load(port_of(*listener), connections, 64, 0);
+      bench::echo_load load(listener->addr().port(), connections, 64, 0);
       bench::measure(state, [&load](std::int64_t n) { load.run(n); });
     });
     listener->close();

@@ -49,7 +49,7 @@ void describe_machine() {
 
 void in_runtime(std::int64_t procs, const std::function<void()>& inside) {
   const int rc =
-      weft::run(weft::options{.procs = static_cast<unsigned>(procs)}, [&inside] { inside(); });
+      weft::run(weft::options{.procs = static_cast<int>(procs)}, [&inside] { inside(); });
   if (rc != 0) throw std::runtime_error("weft::run did not return 0");
 }
 

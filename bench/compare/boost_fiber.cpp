@@ -33,7 +33,7 @@ bf::fiber start(F&& f) {
                    std::forward<F>(f));
 }
 
-void enter(unsigned procs, const std::function<void()>& inside) {
+void enter(int procs, const std::function<void()>& inside) {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   mallopt(M_MMAP_THRESHOLD, 64 << 20);
   if (procs == 1) return inside();
@@ -41,14 +41,15 @@ void enter(unsigned procs, const std::function<void()>& inside) {
   bf::condition_variable stop;
   bool stopped = false;
   std::vector<std::thread> workers;
-  for (unsigned i = 1; i < procs; ++i) {
+  for (int i = 1; i < procs; ++i) {
     workers.emplace_back([&] {
-      bf::use_scheduling_algorithm<bf::algo::work_stealing>(procs, true);
+      bf::use_scheduling_algorithm<bf::algo::work_stealing>(static_cast<std::uint32_t>(procs),
+                                                            true);
       std::unique_lock lock(m);
       stop.wait(lock, [&] { return stopped; });
     });
   }
-  bf::use_scheduling_algorithm<bf::algo::work_stealing>(procs, true);
+  bf::use_scheduling_algorithm<bf::algo::work_stealing>(static_cast<std::uint32_t>(procs), true);
   inside();
   {
     std::lock_guard lock(m);

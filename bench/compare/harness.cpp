@@ -103,12 +103,10 @@ int run_peer(int argc, char** argv, std::span<const workload> workloads, entry e
     return 64;
   }
   start_memory = memory_now();
-  job j{.name = argv[1],
-        .procs = static_cast<unsigned>(std::strtoul(argv[2], nullptr, 10)),
-        .n = std::strtoll(argv[3], nullptr, 10)};
+  job j{.name = argv[1], .procs = std::atoi(argv[2]), .n = std::strtoll(argv[3], nullptr, 10)};
   const auto found = std::find_if(workloads.begin(), workloads.end(),
                                   [&](const workload& w) { return w.name == j.name; });
-  if (found == workloads.end() || j.procs == 0 || j.n <= 0) {
+  if (found == workloads.end() || j.procs <= 0 || j.n <= 0) {
     std::fprintf(stderr, "%s: no such workload, or procs or n is not positive\n", argv[1]);
     return 64;
   }

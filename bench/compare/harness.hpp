@@ -19,7 +19,7 @@ namespace bench {
 /// One call of the work: what compare.py asked for, and which of the three rounds this is.
 struct job {
   std::string_view name;
-  unsigned procs = 1;
+  int procs = 1;
   std::int64_t n = 0;
   int round = 1;
   [[nodiscard]] bool last() const noexcept { return round == 3; }
@@ -31,7 +31,7 @@ struct workload {
 };
 
 /// Starts the peer's runtime on `procs` workers, calls the function inside, and stops it.
-using entry = void (*)(unsigned procs, const std::function<void()>& inside);
+using entry = void (*)(int procs, const std::function<void()>& inside);
 
 /// Parses the command line, finds the workload, runs it three times. The value is the exit code.
 [[nodiscard]] int run_peer(int argc, char** argv, std::span<const workload> workloads, entry enter);

@@ -20,13 +20,12 @@ namespace {
 using bench::job;
 using bench::stopwatch;
 
-void enter(unsigned procs, const std::function<void()>& inside) {
+void enter(int procs, const std::function<void()>& inside) {
   cpu_set_t allowed;
   cpu_set_t mine;
   CPU_ZERO(&mine);
   sched_getaffinity(0, sizeof allowed, &allowed);
-  for (std::size_t cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&mine) < static_cast<int>(procs);
-       ++cpu) {
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&mine) < procs; ++cpu) {
     if (CPU_ISSET(cpu, &allowed)) CPU_SET(cpu, &mine);
   }
   sched_setaffinity(0, sizeof mine, &mine);

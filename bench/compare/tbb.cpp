@@ -15,9 +15,10 @@ namespace {
 using bench::job;
 using bench::stopwatch;
 
-void enter(unsigned procs, const std::function<void()>& inside) {
-  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, procs);
-  tbb::task_arena arena(static_cast<int>(procs));
+void enter(int procs, const std::function<void()>& inside) {
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
+                                  static_cast<std::size_t>(procs));
+  tbb::task_arena arena(procs);
   arena.execute(inside);
 }
 

@@ -39,7 +39,7 @@ constexpr std::array workloads{
     bench::workload{"after_func", bench::after_func},
 };
 
-void enter(unsigned procs, const std::function<void()>& inside) {
+void enter(int procs, const std::function<void()>& inside) {
   if (const int rc = weft::run(weft::options{.procs = procs}, [&] { inside(); }); rc != 0) {
     std::exit(rc);
   }
@@ -52,8 +52,7 @@ int serve_echo() {
     std::fprintf(stderr, "listen: %s\n", listener.error().message().c_str());
     return 1;
   }
-  const std::string at = listener->local_addr().to_string();
-  std::printf("port %s\n", at.substr(at.rfind(':') + 1).c_str());
+  std::printf("port %d\n", listener->addr().port());
   std::fflush(stdout);
   bench::serve_echo(*listener);
   return 0;
@@ -63,7 +62,7 @@ int serve_echo() {
 
 int main(int argc, char** argv) {
   if (argc == 4 && std::string_view(argv[1]) == "echo_server") {
-    const auto procs = static_cast<unsigned>(std::strtoul(argv[2], nullptr, 10));
+    const int procs = std::atoi(argv[2]);
     return weft::run(weft::options{.procs = procs}, [] { return serve_echo(); });
   }
   return bench::run_peer(argc, argv, workloads, enter);

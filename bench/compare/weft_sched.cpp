@@ -72,6 +72,11 @@ std::int64_t fib(std::int64_t n) {
   return left + right;
 }
 
+/// How many stacks the work needed at its peak: a tree that is walked well needs few.
+void report_stacks(const job& j) {
+  report(j, "stacks", static_cast<double>(weft::stats().stacks), "stacks");
+}
+
 using channel = weft::channel<std::int64_t, 0>;
 
 void skynet_node(const channel& up, std::int64_t first, std::int64_t leaves) {
@@ -96,6 +101,7 @@ void fib_fork_join(const job& j) {
   const stopwatch time;
   const std::int64_t got = fib(j.n);
   report(j, time.ns_per(fib_forks(j.n)), "ns/task");
+  report_stacks(j);
   expect(j, got == fibonacci(j.n), "fib");
 }
 
@@ -105,6 +111,7 @@ void skynet(const job& j) {
   weft::go([&c, n = j.n] { skynet_node(c, 0, n); });
   const std::int64_t sum = *c.recv();
   report(j, time.ns_per(j.n), "ns/leaf");
+  report_stacks(j);
   expect(j, sum == sum_below(j.n), "sum of the leaves");
 }
 
