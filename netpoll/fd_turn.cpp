@@ -4,6 +4,8 @@
 // a system call of hundreds of nanoseconds).
 #include "netpoll/poll_desc.hpp"
 
+#include <cerrno>
+
 namespace weft::inline v0::detail {
 namespace {
 
@@ -76,6 +78,25 @@ bool withdraw(poll_desc* d, fd_side& s, waiter& w) noexcept {
   const bool mine = linked && claim(&w);
   d->lock.unlock();
   return mine;
+}
+
+// A poller that could not be opened, or took no more, for want of descriptors or memory: the caller
+// tries its system call again a little later instead of failing on a connection that works.
+constexpr std::int64_t starved_pause_ns = 5'000'000;
+
+bool is_starved(const std::error_code& error) noexcept {
+  if (error.category() != std::system_category()) return false;
+  switch (error.value()) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOSPC:
+    case EAGAIN:
+    case EBUSY:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -212,7 +233,7 @@ std::error_code fd_turn::wait(std::int64_t until, bool for_readiness) noexcept {
     if (error && withdraw(desc_, s, w)) {
       if (extras.needed()) extras.disarm();
       park_abort(g);
-      return error;
+      return is_starved(error) ? pause(starved_pause_ns) : error;
     }
   }
   park_wait(g);

@@ -40,7 +40,7 @@ void ready_list(fiber_list& woken) noexcept {
 }
 
 void deadline_fired(timer_node* t, std::int64_t now) noexcept {
-  const auto* timer = static_cast<deadline_timer*>(t);
+  const auto* timer = static_cast<fd_timer*>(t);
   poll_desc* d = timer->desc;
   fd_side& s = d->side[timer->side];
   fiber_list woken;

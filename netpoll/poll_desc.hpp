@@ -44,7 +44,7 @@ inline constexpr unsigned write_side = 1;
 /// What a waker of a side tells in waiter::index.
 enum class fd_wake : std::uint32_t { ready = 1, turn, deadline, closed };
 
-struct deadline_timer : timer_node {
+struct fd_timer : timer_node {
   poll_desc* desc = nullptr;
   unsigned side = 0;
 };
@@ -53,7 +53,7 @@ struct fd_side {
   wait_queue parked;  // the turn's holder, waiting for readiness
   wait_queue turns;   // operations waiting for their turn
   std::int64_t deadline = never;
-  deadline_timer timer;  // calls under deadline_lock
+  fd_timer timer;  // calls under deadline_lock
   const runtime_state* holder =
       nullptr;  // runtime of the fiber whose turn it is; null for a thread
   bool busy = false;
