@@ -101,6 +101,7 @@ void reset(fiber_core* g, runtime_state* rt, const void* site) noexcept {
   g->eh_caught = nullptr;
   g->eh_uncaught = 0;
   g->saved_errno = 0;
+  g->on_cpu.store(0, std::memory_order_relaxed);  // a fiber that ended never switched away itself
   g->reason = wait_reason::none;
   g->wait_obj = nullptr;
   g->waiters = nullptr;

@@ -256,7 +256,6 @@ auto detail_make_future(detail::runtime_state* rt, F&& fn, const void* site) {
   using closure = detail::async_closure<function, T>;
   detail::fiber_core* g = detail::fiber_make_in(
       rt, closure(std::forward<F>(*detail::launder_ptr(&fn))), site, nullptr);
-  g->entry = &closure::entry;
   g->refs.store(2, std::memory_order_relaxed);
   detail::fiber_start(g);
   return future<T>(detail::fiber_handle(g), [](detail::fiber_core* core, void* out) {

@@ -42,8 +42,11 @@ WEFT_EXPORT void fiber_unref(fiber_core* g) noexcept;
 template <class F>
 void closure_entry(fiber_core* g, entry_op op) {
   F* f = static_cast<F*>(g->closure);
-  if (op == entry_op::run) static_cast<void>((*f)());
-  f->~F();  // not reached when the closure throws: that is a panic, and its frames are kept
+  if (op == entry_op::run) {
+    static_cast<void>((*f)());  // if it throws, that is a panic, and its frames are kept
+    g->entry = nullptr;         // nothing left to destroy when the G is recycled
+  }
+  f->~F();
 }
 
 template <class F>
@@ -63,7 +66,11 @@ WEFT_INLINE fiber_core* fiber_make_in(runtime_state* rt, F&& fn, const void* sit
       throw;
     }
   }
-  g->entry = &closure_entry<closure>;
+  if constexpr (requires { &closure::entry; }) {
+    g->entry = &closure::entry;  // keeps its result until the last handle is gone
+  } else {
+    g->entry = &closure_entry<closure>;
+  }
   return g;
 }
 

@@ -100,8 +100,8 @@ class WEFT_EXPORT response {
   [[nodiscard]] result<void> stream(std::string_view tail);
 
   detail::answer_sink* sink_ = nullptr;  // set before a handler sees it
-  std::string fields_;  // "name: value\r\n" each
-  std::string body_;    // not sent yet
+  std::string fields_;                   // "name: value\r\n" each
+  std::string body_;                     // not sent yet
   std::uint64_t declared_ = 0;
   std::uint64_t streamed_ = 0;
   int status_ = 200;

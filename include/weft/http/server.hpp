@@ -22,7 +22,7 @@ namespace weft::inline v0::http {
 
 namespace detail {
 class server_core;
-}
+}  // namespace detail
 
 /// Everything a server can be told. All limits are on by default.
 struct server_options {
@@ -32,7 +32,7 @@ struct server_options {
   std::size_t max_header_bytes = 64 << 10;  ///< the whole head; else 431
   std::size_t max_fields = 100;             ///< else 431
   std::size_t max_body_bytes = 1 << 20;     ///< decoded; else 413
-  std::size_t max_connections = 0;          ///< further ones wait in the kernel's queue; 0: no limit
+  std::size_t max_connections = 0;  ///< further ones wait in the kernel's queue; 0: no limit
 
   std::chrono::nanoseconds header_timeout = std::chrono::seconds(10);  ///< for the head; else 408
   std::chrono::nanoseconds body_timeout = std::chrono::seconds(30);    ///< for the body; else 408
@@ -47,10 +47,10 @@ struct server_options {
 
 /// A server's connections by state, and totals since it was made.
 struct server_stats {
-  std::size_t idle = 0;       ///< waiting for the first byte of a request
-  std::size_t reading = 0;    ///< a request is on its way
-  std::size_t handling = 0;   ///< in the handler, or sending its answer
-  std::size_t closing = 0;    ///< the last answer is sent; waiting for the client to close
+  std::size_t idle = 0;        ///< waiting for the first byte of a request
+  std::size_t reading = 0;     ///< a request is on its way
+  std::size_t handling = 0;    ///< in the handler, or sending its answer
+  std::size_t closing = 0;     ///< the last answer is sent; waiting for the client to close
   std::uint64_t accepted = 0;  ///< connections, in all
   std::uint64_t requests = 0;  ///< complete requests handed to the handler, in all
   std::uint64_t refused = 0;   ///< requests answered with an error by the server itself, in all
