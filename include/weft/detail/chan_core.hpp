@@ -107,6 +107,7 @@ struct chan_core : waitable {
   void (*dispose)(chan_core*) noexcept =
       nullptr;  // called when the last end of a heap channel goes
   const void* site = nullptr;
+  bool timed = false;  // a timer of the runtime sends here, whatever `ends` says
 };
 
 /// A channel on the heap with both ends counted once (the caller's). Throws bad_alloc, or

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tasks that belong together (errgroup): the first failure cancels the others and is what wait()
+// tells. The group's tasks never outlive it: the destructor joins, and cancels first when it is run
+// by an exception.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <source_location>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include <weft/context.hpp>
+#include <weft/semaphore.hpp>
+#include <weft/wait_group.hpp>
+
+namespace weft::inline v0 {
+namespace detail {
+
+/// What a task may return.
+template <class R>
+concept task_result =
+    std::is_void_v<R> || std::same_as<R, std::error_code> || std::same_as<R, result<void>>;
+
+template <class F>
+concept group_task =
+    (std::invocable<F&, const context&> && task_result<std::invoke_result_t<F&, const context&>>) ||
+    (std::invocable<F&> && task_result<std::invoke_result_t<F&>>);
+
+/// The common part of task_group and supervisor.
+class group_core {
+ public:
+  group_core(const group_core&) = delete;
+  group_core& operator=(const group_core&) = delete;
+
+  /// The context of the tasks: done when one has failed (task_group), or when wait has returned.
+  [[nodiscard]] const weft::context& context() const noexcept { return scope_.ctx; }
+
+  /// At most n tasks at once; go() then waits for room. Throws logic_error while tasks run, or for
+  /// 0.
+  WEFT_EXPORT void set_limit(std::size_t n);
+
+  /// Cancels the tasks' context.
+  void cancel(std::error_code cause = {}) noexcept { scope_.cancel(cause); }
+
+  /// Waits for all tasks. Returns the first error; rethrows the first exception, if that came
+  /// first.
+  [[nodiscard]] WEFT_EXPORT std::error_code wait();
+
+ protected:
+  WEFT_EXPORT group_core(const weft::context& parent, bool cancel_on_failure,
+                         const std::source_location& where);
+  WEFT_EXPORT ~group_core();
+
+  WEFT_EXPORT void enter();
+  [[nodiscard]] WEFT_EXPORT bool try_enter();
+  WEFT_EXPORT void leave() noexcept;
+  WEFT_EXPORT void fail(std::error_code e, std::exception_ptr x) noexcept;
+
+  template <class F>
+  WEFT_INLINE void start(F&& fn, const std::source_location& where);
+
+ private:
+  template <class F>
+  struct task;
+
+  cancelable_context scope_;
+  const bool cancel_on_failure_;
+  const int uncaught_;
+  wait_group tasks_;
+  std::atomic<std::size_t> running_{0};
+  std::unique_ptr<semaphore> limit_;
+  spin_lock lock_;  // guards the first failure
+  bool failed_ = false;
+  std::error_code error_;
+  std::exception_ptr exception_;
+};
+
+template <class F>
+struct group_core::task {
+  group_core* group;
+  F fn;
+
+  void operator()() {
+    // Noted, then rethrown by wait(): a task of a group does not end the process.
+    try {
+      run();
+    } catch (...) {
+      group->fail(make_error_code(errc::canceled), std::current_exception());
+    }
+    group->leave();
+  }
+  void run() {
+    if constexpr (std::invocable<F&, const weft::context&>) {
+      note([this]() -> decltype(auto) { return std::invoke(fn, group->context()); });
+    } else {
+      note([this]() -> decltype(auto) { return std::invoke(fn); });
+    }
+  }
+  template <class Call>
+  void note(Call call) {
+    using R = std::invoke_result_t<Call>;
+    if constexpr (std::is_void_v<R>) {
+      call();
+    } else if constexpr (std::same_as<R, std::error_code>) {
+      if (const std::error_code e = call()) group->fail(e, nullptr);
+    } else {
+      if (const R r = call(); !r) group->fail(r.error(), nullptr);
+    }
+  }
+};
+
+template <class F>
+WEFT_INLINE void group_core::start(F&& fn, const std::source_location& where) {
+  struct undo {
+    group_core* group;
+    ~undo() {
+      if (group != nullptr) group->leave();
+    }
+  } u{this};
+  fiber_core* g =
+      fiber_make(task<std::decay_t<F>>{this, std::forward<F>(fn)}, site_of(where), nullptr);
+  u.group = nullptr;
+  fiber_start(g);
+}
+
+}  // namespace detail
+
+/// A group whose first failure cancels the rest.
+class task_group : public detail::group_core {
+ public:
+  explicit task_group(std::source_location where = std::source_location::current())
+      : group_core(background(), true, where) {}
+  explicit task_group(const weft::context& parent,
+                      std::source_location where = std::source_location::current())
+      : group_core(parent, true, where) {}
+
+  /// Starts a task: fn returns void, std::error_code or result<void>, and takes nothing or the
+  /// group's context. With a limit, waits for room first.
+  template <detail::group_task F>
+  WEFT_INLINE void go(F&& fn, std::source_location where = std::source_location::current()) {
+    enter();
+    start(std::forward<F>(*detail::launder_ptr(&fn)), where);
+  }
+  /// The same if there is room; false otherwise.
+  template <detail::group_task F>
+  [[nodiscard]] WEFT_INLINE bool try_go(
+      F&& fn, std::source_location where = std::source_location::current()) {
+    if (!try_enter()) return false;
+    start(std::forward<F>(*detail::launder_ptr(&fn)), where);
+    return true;
+  }
+};
+
+/// The same, but siblings of a failed task live on.
+class supervisor : public detail::group_core {
+ public:
+  explicit supervisor(std::source_location where = std::source_location::current())
+      : group_core(background(), false, where) {}
+  explicit supervisor(const weft::context& parent,
+                      std::source_location where = std::source_location::current())
+      : group_core(parent, false, where) {}
+
+  template <detail::group_task F>
+  WEFT_INLINE void go(F&& fn, std::source_location where = std::source_location::current()) {
+    enter();
+    start(std::forward<F>(*detail::launder_ptr(&fn)), where);
+  }
+  template <detail::group_task F>
+  [[nodiscard]] WEFT_INLINE bool try_go(
+      F&& fn, std::source_location where = std::source_location::current()) {
+    if (!try_enter()) return false;
+    start(std::forward<F>(*detail::launder_ptr(&fn)), where);
+    return true;
+  }
+};
+
+}  // namespace weft::inline v0

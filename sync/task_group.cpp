@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weft/task_group.hpp"
+
+namespace weft::inline v0::detail {
+
+group_core::group_core(const weft::context& parent, bool cancel_on_failure,
+                       const std::source_location& where)
+    : scope_(with_cancel(parent, where)),
+      cancel_on_failure_(cancel_on_failure),
+      uncaught_(std::uncaught_exceptions()) {}
+
+group_core::~group_core() {
+  if (std::uncaught_exceptions() > uncaught_) scope_.cancel();
+  tasks_.wait();
+}
+
+void group_core::set_limit(std::size_t n) {
+  if (n == 0) throw logic_error("weft::task_group: a limit of 0 would let nothing run");
+  if (running_.load(std::memory_order_acquire) != 0) {
+    throw logic_error("weft::task_group: set_limit while tasks run");
+  }
+  limit_ = std::make_unique<semaphore>(n);
+}
+
+void group_core::enter() {
+  if (limit_ != nullptr) limit_->acquire();
+  running_.fetch_add(1, std::memory_order_relaxed);
+  tasks_.add(1);
+}
+
+bool group_core::try_enter() {
+  if (limit_ != nullptr && !limit_->try_acquire()) return false;
+  running_.fetch_add(1, std::memory_order_relaxed);
+  tasks_.add(1);
+  return true;
+}
+
+void group_core::leave() noexcept {
+  running_.fetch_sub(1, std::memory_order_release);
+  if (limit_ != nullptr) limit_->release();
+  tasks_.done();  // last: the group may be gone after it
+}
+
+void group_core::fail(std::error_code e, std::exception_ptr x) noexcept {
+  lock_.lock();
+  const bool first = !failed_;
+  if (first) {
+    failed_ = true;
+    error_ = e;
+    exception_.swap(x);
+  }
+  lock_.unlock();
+  if (first && cancel_on_failure_) scope_.cancel(e);
+}
+
+std::error_code group_core::wait() {
+  tasks_.wait();
+  lock_.lock();
+  const std::error_code error = error_;
+  std::exception_ptr x;
+  x.swap(exception_);  // rethrown once
+  lock_.unlock();
+  scope_.cancel(error);
+  if (x) std::rethrow_exception(x);
+  return error;
+}
+
+}  // namespace weft::inline v0::detail

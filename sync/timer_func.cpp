@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// after_func(d, fn): a timer whose firing starts a fiber. `state` decides between running and
+// stopping. The armed timer holds a reference, which the fiber gives back after the run, or the
+// stop.
+#include "chan/block_pool.hpp"
+#include "weft/detail/fatal.hpp"
+#include "weft/detail/ledger.hpp"
+#include "weft/time.hpp"
+
+namespace weft::inline v0::detail {
+namespace {
+
+enum : std::uint32_t { armed, fired, stopped };
+
+bool decide(timer_func* t, std::uint32_t what) noexcept {
+  std::uint32_t expected = armed;
+  return t->state.compare_exchange_strong(expected, what, std::memory_order_acq_rel);
+}
+
+void unref(timer_func* t) noexcept {
+  if (t->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  ledger_remove(account_kind::timer, t->site);
+  t->destroy(t);
+}
+
+/// Under the heap's lock.
+void fire(timer_node* n, std::int64_t /*now*/) noexcept {
+  auto* t = static_cast<timer_func*>(n);
+  if (!decide(t, fired)) return;
+  try {
+    fiber_start(fiber_make(
+        [t] {
+          t->run(t);
+          unref(t);
+        },
+        t->site, nullptr));
+  } catch (...) {
+    fatal("out of memory while starting an after_func");
+  }
+}
+
+bool stop(void* self) noexcept {
+  auto* t = static_cast<timer_func*>(self);
+  if (!decide(t, stopped)) return false;
+  static_cast<void>(timer_stop(t));  // a firing that came too late is over after this
+  unref(t);
+  return true;
+}
+
+void drop(void* self) noexcept { unref(static_cast<timer_func*>(self)); }
+
+constexpr after_func_handle::operations operations{&stop, &drop};
+
+}  // namespace
+
+void* timer_func_alloc(std::size_t size, std::size_t align) { return block_alloc(size, align); }
+
+void timer_func_free(void* p, std::size_t size, std::size_t align) noexcept {
+  block_free(p, size, align);
+}
+
+after_func_handle timer_func_start(timer_func* t, std::int64_t when, const void* site) {
+  t->site = site;
+  t->timer_node::fire = &fire;
+  t->refs.store(2, std::memory_order_relaxed);  // the handle's and the timer's
+  ledger_add(account_kind::timer, site);
+  after_func_handle handle(t, &operations);
+  if (!timer_start(t, when)) throw no_runtime_error();  // the handle stops and frees
+  return handle;
+}
+
+}  // namespace weft::inline v0::detail
