@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Everything but the HTTP server (<weft/http.hpp>), which is a component of its own.
+#pragma once
+
+#include <weft/barrier.hpp>
+#include <weft/chan.hpp>
+#include <weft/clock.hpp>
+#include <weft/condition_variable.hpp>
+#include <weft/context.hpp>
+#include <weft/error.hpp>
+#include <weft/fiber.hpp>
+#include <weft/latch.hpp>
+#include <weft/leak.hpp>
+#include <weft/log.hpp>
+#include <weft/mutex.hpp>
+#include <weft/net.hpp>
+#include <weft/once.hpp>
+#include <weft/options.hpp>
+#include <weft/run.hpp>
+#include <weft/select.hpp>
+#include <weft/semaphore.hpp>
+#include <weft/shared_mutex.hpp>
+#include <weft/stats.hpp>
+#include <weft/task_group.hpp>
+#include <weft/time.hpp>
+#include <weft/version.hpp>
+#include <weft/wait_group.hpp>
