@@ -14,7 +14,7 @@ void buffered(benchmark::State& state) {
         for (std::int64_t i = 0; i < n; ++i) c.send(i);
       });
       std::int64_t sum = 0;
-      for (std::int64_t i = 0; i < n; ++i) sum += *c.recv();
+      for (std::int64_t i = 0; i < n; ++i) sum += c.recv().value();
       benchmark::DoNotOptimize(sum);
     });
   });

@@ -22,7 +22,7 @@ void node(const channel& up, std::int64_t first, std::int64_t leaves) {
     });
   }
   std::int64_t sum = 0;
-  for (int i = 0; i < 10; ++i) sum += *down.recv();
+  for (int i = 0; i < 10; ++i) sum += down.recv().value();
   up.send(sum);
 }
 

@@ -126,7 +126,7 @@ void sieve(const job& j) {
   });
   std::int64_t prime = 0;
   for (std::int64_t i = 0; i < j.n; ++i) {
-    prime = *in.recv();
+    prime = in.recv().value();
     auto next = weft::make_chan<std::int64_t>();
     weft::go([in, out = next, prime] {
       while (const auto v = in.recv()) {

@@ -91,7 +91,7 @@ void skynet_node(const channel& up, std::int64_t first, std::int64_t leaves) {
     });
   }
   std::int64_t sum = 0;
-  for (int i = 0; i < 10; ++i) sum += *down.recv();
+  for (int i = 0; i < 10; ++i) sum += down.recv().value();
   up.send(sum);
 }
 
@@ -109,7 +109,7 @@ void skynet(const job& j) {
   const stopwatch time;
   channel c;
   weft::go([&c, n = j.n] { skynet_node(c, 0, n); });
-  const std::int64_t sum = *c.recv();
+  const std::int64_t sum = c.recv().value();
   report(j, time.ns_per(j.n), "ns/leaf");
   report_stacks(j);
   expect(j, sum == sum_below(j.n), "sum of the leaves");
