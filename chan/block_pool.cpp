@@ -4,7 +4,7 @@
 #include <new>
 
 #include "runtime/os.hpp"
-#include "weft/detail/spin_lock.hpp"
+#include <weft/detail/spin_lock.hpp>
 
 namespace weft::inline v0::detail {
 namespace {

@@ -9,7 +9,7 @@
 
 #include <cstddef>
 
-#include "weft/detail/config.hpp"
+#include <weft/detail/config.hpp>
 
 namespace weft::inline v0::detail {
 

@@ -4,14 +4,14 @@
 //
 // Locked instructions: 1 (the channel's lock) a send or receive, plus what ready() costs; the claim
 // of a partner is a CAS only if that partner can be woken by others.
-#include "weft/detail/chan_core.hpp"
+#include <weft/detail/chan_core.hpp>
 
 #include <algorithm>
 #include <new>
 
 #include "chan/chan_steps.hpp"
-#include "weft/detail/cancel_node.hpp"
-#include "weft/error.hpp"
+#include <weft/detail/cancel_node.hpp>
+#include <weft/error.hpp>
 
 namespace weft::inline v0::detail {
 namespace {

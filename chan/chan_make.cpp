@@ -8,8 +8,8 @@
 
 #include "chan/block_pool.hpp"
 #include "chan/chan_steps.hpp"
-#include "weft/detail/fatal.hpp"
-#include "weft/detail/ledger.hpp"
+#include <weft/detail/fatal.hpp>
+#include <weft/detail/ledger.hpp>
 
 namespace weft::inline v0::detail {
 namespace {

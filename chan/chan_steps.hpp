@@ -6,7 +6,7 @@
 
 #include <cstring>
 
-#include "weft/detail/chan_core.hpp"
+#include <weft/detail/chan_core.hpp>
 
 namespace weft::inline v0::detail {
 

@@ -10,13 +10,13 @@
 // not linked while we look, so a select never meets itself.
 // The channel of the winning case is not touched again after the wake-up (its owner may have ended
 // it), unless another case of the same select names it.
-#include "weft/detail/select_core.hpp"
+#include <weft/detail/select_core.hpp>
 
 #include <new>
 #include <utility>
 
 #include "chan/chan_steps.hpp"
-#include "weft/detail/random.hpp"
+#include <weft/detail/random.hpp>
 
 namespace weft::inline v0::detail {
 namespace {

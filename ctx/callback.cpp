@@ -4,8 +4,8 @@
 // The move active -> done decides between running and stopping: whoever marks the node (the tree's
 // cancellation, or stop()) has won. While it is registered the registration holds a reference,
 // which the winner gives back: after the run, or in stop().
-#include "weft/context.hpp"
-#include "weft/detail/fatal.hpp"
+#include <weft/context.hpp>
+#include <weft/detail/fatal.hpp>
 
 namespace weft::inline v0::detail {
 namespace {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The constructors of contexts that need no template, and the look-up of values.
-#include "weft/context.hpp"
+#include <weft/context.hpp>
 
 namespace weft::inline v0 {
 namespace detail {

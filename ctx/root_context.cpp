@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The root context of a runtime: made by the first who asks, kept in the runtime's slot, cancelled
 // by the runtime when its main fiber has returned.
-#include "weft/context.hpp"
-#include "weft/detail/runtime_hooks.hpp"
+#include <weft/context.hpp>
+#include <weft/detail/runtime_hooks.hpp>
 
 namespace weft::inline v0 {
 namespace detail {

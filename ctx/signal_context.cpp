@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "weft/context.hpp"
+#include <weft/context.hpp>
 
 namespace weft::inline v0 {
 namespace detail {

@@ -3,7 +3,7 @@
 // destructor waits for a callback that is running elsewhere, so the node outlives it.
 #include <optional>
 
-#include "weft/context.hpp"
+#include <weft/context.hpp>
 
 namespace weft::inline v0 {
 namespace detail {

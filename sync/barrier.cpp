@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // While the last to arrive runs the completion, the next phase has not begun: missing_ is 0 and
 // nobody can arrive but by misuse. release() opens it before anybody is let go.
-#include "weft/barrier.hpp"
+#include <weft/barrier.hpp>
 
 #include "sync/queue_wait.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The waiter is in the queue before the mutex is given back, so a notification by whoever gets the
 // mutex next finds it.
-#include "weft/condition_variable.hpp"
+#include <weft/condition_variable.hpp>
 
 #include "sync/queue_wait.hpp"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/latch.hpp"
+#include <weft/latch.hpp>
 
 #include "sync/queue_wait.hpp"
 

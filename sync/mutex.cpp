@@ -8,9 +8,9 @@
 //
 // The last touch of an unlock is its CAS where nobody is woken, else the release of the queue's
 // lock: the woken one has not returned then, so nobody may destroy the mutex yet.
-#include "weft/mutex.hpp"
+#include <weft/mutex.hpp>
 
-#include "weft/detail/fatal.hpp"
+#include <weft/detail/fatal.hpp>
 
 namespace weft::inline v0 {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/once.hpp"
+#include <weft/once.hpp>
 
 #include "sync/queue_wait.hpp"
 

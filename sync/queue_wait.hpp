@@ -4,9 +4,9 @@
 // after it.
 #pragma once
 
-#include "weft/detail/cancel_node.hpp"
-#include "weft/detail/park.hpp"
-#include "weft/detail/waiter.hpp"
+#include <weft/detail/cancel_node.hpp>
+#include <weft/detail/park.hpp>
+#include <weft/detail/waiter.hpp>
 
 namespace weft::inline v0::detail {
 

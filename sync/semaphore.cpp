@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/semaphore.hpp"
+#include <weft/semaphore.hpp>
 
 #include "sync/queue_wait.hpp"
 

@@ -4,7 +4,7 @@
 
 #include <cerrno>
 
-#include "weft/time.hpp"
+#include <weft/time.hpp>
 
 namespace weft::inline v0::detail {
 namespace {

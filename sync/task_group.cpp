@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/task_group.hpp"
+#include <weft/task_group.hpp>
 
 namespace weft::inline v0::detail {
 

@@ -3,9 +3,9 @@
 // stopping. The armed timer holds a reference, which the fiber gives back after the run, or the
 // stop.
 #include "chan/block_pool.hpp"
-#include "weft/detail/fatal.hpp"
-#include "weft/detail/ledger.hpp"
-#include "weft/time.hpp"
+#include <weft/detail/fatal.hpp>
+#include <weft/detail/ledger.hpp>
+#include <weft/time.hpp>
 
 namespace weft::inline v0::detail {
 namespace {

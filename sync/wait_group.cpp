@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/wait_group.hpp"
+#include <weft/wait_group.hpp>
 
 #include "sync/queue_wait.hpp"
 

@@ -50,12 +50,13 @@ class condition_variable {
   }
 
   template <class Rep, class Period>
-  std::cv_status wait_for(std::unique_lock<mutex>& lock, std::chrono::duration<Rep, Period> d) {
+  [[nodiscard]] std::cv_status wait_for(std::unique_lock<mutex>& lock,
+                                        std::chrono::duration<Rep, Period> d) {
     return status(wait_until_ns(lock, nullptr, detail::deadline_in(d)));
   }
   template <class Clock, class Duration>
-  std::cv_status wait_until(std::unique_lock<mutex>& lock,
-                            std::chrono::time_point<Clock, Duration> at) {
+  [[nodiscard]] std::cv_status wait_until(std::unique_lock<mutex>& lock,
+                                          std::chrono::time_point<Clock, Duration> at) {
     return status(wait_until_ns(lock, nullptr, detail::deadline_at(at)));
   }
   template <class Rep, class Period, std::predicate P>
