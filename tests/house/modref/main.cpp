@@ -3,7 +3,9 @@
 // captured it by reference) through forwarding functions that are not inlined, and then keep the
 // local's old value. Every function below is that shape through the real API: it sets locals to one
 // value, hands lambdas that change them to weft, and looks. They are kept apart (noinline) so that
-// each is optimised by itself, and the locals are plain, as a user's are. Says ok.
+// each is optimised by itself, and the locals are plain, as a user's are. The second half does the
+// same with a user's own forwarding wrapper around each lambda, where only laundering inside weft
+// helps if -fno-ipa-modref did not reach the compiler. Says ok.
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
@@ -169,9 +171,142 @@ APART bool after_func_changes_a_local() {
   return value == 2;
 }
 
+APART bool call_once_changes_a_local() {
+  int value = 1;
+  weft::once_flag once;
+  weft::call_once(once, [&] { value = 2; });
+  return value == 2;
+}
+
+APART bool task_group_go_changes_a_local() {
+  int value = 1;
+  weft::task_group group;
+  group.go([&] { value = 2; });
+  return !group.wait() && value == 2;
+}
+
 APART bool run_changes_a_local() {
   int value = 1;
   (void)weft::run([&] { value = 2; });
+  return value == 2;
+}
+
+// --- a user's wrapper between the lambda and weft
+// -------------------------------------------------
+
+template <class F>
+struct named {
+  F f;
+  void operator()() { f(); }
+};
+template <class F>
+APART named<F> wrap_again(F f) {
+  return named<F>{f};
+}
+template <class F>
+APART named<F> wrapped(F& f) {
+  return wrap_again(f);
+}
+
+APART bool wrapped_otherwise() {
+  bool more = true;
+  auto f = [&] { more = false; };
+  (void)weft::select(weft::otherwise(wrapped(f)));
+  return !more;
+}
+
+APART bool wrapped_on_timeout() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  (void)weft::select(weft::on_timeout(1ms, wrapped(f)));
+  return value == 2;
+}
+
+APART bool wrapped_on_send() {
+  auto c = weft::make_chan<int>(1);
+  int value = 1;
+  auto f = [&] { value = 2; };
+  (void)weft::select(weft::on_send(c, 1, wrapped(f)));
+  return value == 2;
+}
+
+APART bool wrapped_go() {
+  int value = 1;
+  auto done = weft::make_chan<weft::unit>();
+  auto f = [&] {
+    value = 2;
+    done.close();
+  };
+  weft::go(wrapped(f));
+  (void)done.recv();
+  return value == 2;
+}
+
+APART bool wrapped_wait_group_go() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::wait_group group;
+  group.go(wrapped(f));
+  group.wait();
+  return value == 2;
+}
+
+APART bool wrapped_spawn() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::fiber fiber = weft::spawn(wrapped(f));
+  fiber.join();
+  return value == 2;
+}
+
+APART bool wrapped_async() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::async(wrapped(f)).get();
+  return value == 2;
+}
+
+APART bool wrapped_blocking() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::blocking(wrapped(f));
+  return value == 2;
+}
+
+APART bool wrapped_after_func() {
+  auto [ctx, cancel] = weft::with_cancel(weft::background());
+  int value = 1;
+  auto done = weft::make_chan<weft::unit>();
+  auto f = [&] {
+    value = 2;
+    done.close();
+  };
+  auto handle = weft::after_func(ctx, wrapped(f));
+  cancel();
+  (void)done.recv();
+  return value == 2;
+}
+
+APART bool wrapped_call_once() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::once_flag once;
+  weft::call_once(once, wrapped(f));
+  return value == 2;
+}
+
+APART bool wrapped_task_group_go() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::task_group group;
+  group.go(wrapped(f));
+  return !group.wait() && value == 2;
+}
+
+APART bool wrapped_run() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::run(wrapped(f));
   return value == 2;
 }
 
@@ -199,6 +334,19 @@ const property in_a_fiber[] = {
     PROPERTY(async_changes_a_local_and_returns),
     PROPERTY(blocking_changes_a_local),
     PROPERTY(after_func_changes_a_local),
+    PROPERTY(call_once_changes_a_local),
+    PROPERTY(task_group_go_changes_a_local),
+    PROPERTY(wrapped_otherwise),
+    PROPERTY(wrapped_on_timeout),
+    PROPERTY(wrapped_on_send),
+    PROPERTY(wrapped_go),
+    PROPERTY(wrapped_wait_group_go),
+    PROPERTY(wrapped_spawn),
+    PROPERTY(wrapped_async),
+    PROPERTY(wrapped_blocking),
+    PROPERTY(wrapped_after_func),
+    PROPERTY(wrapped_call_once),
+    PROPERTY(wrapped_task_group_go),
 };
 
 bool report(const property& p) {
@@ -212,6 +360,7 @@ bool report(const property& p) {
 int main() {
   int wrong = 0;
   if (!report(PROPERTY(run_changes_a_local))) ++wrong;
+  if (!report(PROPERTY(wrapped_run))) ++wrong;
   wrong += weft::run([] {
     int count = 0;
     for (const property& p : in_a_fiber) {
