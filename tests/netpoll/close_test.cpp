@@ -104,25 +104,6 @@ TEST_F(CloseTest, APortCanBeListenedOnAgainAsSoonAsCloseReturns) {
   });
 }
 
-TEST_F(CloseTest, AnOperationUnderWayKeepsTheNumber) {
-  weft::run([] {
-    auto [client, server] = make_tcp_pair();
-    const int number = client.native_handle();
-    weft::fiber reader = weft::spawn([&c = client] {
-      std::array<std::byte, 4> buffer;
-      EXPECT_EQ(c.read(buffer).error(), weft::errc::closed);
-    });
-    until_waiting(1);
-    client.close();
-    reader.join();
-    // Free now: the lowest number is taken next, and that is a new record.
-    auto [other, far] = make_tcp_pair();
-    EXPECT_TRUE(other.native_handle() == number || far.native_handle() == number ||
-                other.native_handle() < number);
-    EXPECT_EQ(client.native_handle(), -1);
-  });
-}
-
 TEST_F(CloseTest, AConnectionDestroyedWhileOthersWaitOnARefIsSafe) {
   weft::run([] {
     for (int i = 0; i < 100; ++i) {

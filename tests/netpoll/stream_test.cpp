@@ -196,7 +196,7 @@ TEST_F(StreamTest, TwoReadersTakeTurnsAndLoseNothing) {
 TEST_F(StreamTest, WritersDoNotInterleave) {
   weft::run([] {
     auto [client, server] = make_tcp_pair();
-    constexpr std::size_t size = 300'000;
+    static constexpr std::size_t size = 300'000;
     std::vector<weft::fiber> writers;
     for (char letter : {'a', 'b', 'c'}) {
       writers.push_back(weft::spawn(
