@@ -117,7 +117,7 @@ void add_processors(runtime_state* rt) {
 }
 
 void set_debug_modes(runtime_state* rt) {
-#ifdef WEFT_FORCE_MIGRATE
+#if defined(WEFT_FORCE_MIGRATE) && WEFT_FORCE_MIGRATE
   constexpr int by_default = 1;
 #else
   constexpr int by_default = 0;

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the process says when a fiber overflows its stack, and that sanitizers see fiber stacks.
+#include <gtest/gtest.h>
+
+#include "tests/support/child.hpp"
+#include "weft/fiber.hpp"
+#include "weft/run.hpp"
+
+namespace {
+
+// Recursion that the compiler cannot flatten.
+WEFT_NOINLINE int dive(volatile char* previous, int depth) {
+  volatile char frame[512];
+  frame[0] = previous == nullptr ? 1 : previous[0];
+  asm volatile("" : : "r"(frame) : "memory");
+  if (depth == 0) return frame[0];
+  return dive(frame, depth - 1) + frame[0];
+}
+
+#if !WEFT_ASAN  // ASan reports a stack overflow in its own words: see the canary below
+TEST(Overflow, NamesTheFiberItsSizeAndItsCreationSite) {
+  const auto r = weft_test::run_child([] {
+    weft::run([] {
+      auto f = weft::spawn([] { static_cast<void>(dive(nullptr, 10'000'000)); });
+      f.join();
+    });
+  });
+  EXPECT_EQ(r.code, 2) << r.error;
+  EXPECT_NE(r.error.find("stack overflow"), std::string::npos) << r.error;
+  EXPECT_NE(r.error.find("overflow_test.cpp:"), std::string::npos) << r.error;
+  EXPECT_NE(r.error.find(" KiB"), std::string::npos) << r.error;
+}
+#else
+WEFT_NOINLINE void write_past_the_end(volatile char* p, int n) {
+  for (int i = 0; i <= n; ++i) p[i] = 1;
+}
+
+TEST(Overflow, CanaryAsanSeesABufferOverflowOnAFiberStack) {
+  const auto r = weft_test::run_child([] {
+    weft::run([] {
+      auto f = weft::spawn([] {
+        volatile char buffer[32];
+        weft::yield();
+        write_past_the_end(buffer, 32);
+      });
+      f.join();
+    });
+  });
+  EXPECT_NE(r.code, 0);
+  EXPECT_NE(r.error.find("stack-buffer-overflow"), std::string::npos) << r.error;
+}
+#endif
+
+#if WEFT_TSAN
+TEST(Overflow, CanaryTsanSeesARaceBetweenTwoFibers) {
+  const auto r = weft_test::run_child([] {
+    weft::run(weft::options{.procs = 2}, [] {
+      int shared = 0;
+      std::atomic<int> started{0};
+      auto body = [&] {
+        started.fetch_add(1, std::memory_order_relaxed);
+        for (int i = 0; i < 1000; ++i) {
+          shared = shared + 1;  // the planted race
+          weft::yield();
+        }
+      };
+      auto a = weft::spawn(body);
+      auto b = weft::spawn(body);
+      a.join();
+      b.join();
+    });
+  });
+  EXPECT_NE(r.error.find("data race"), std::string::npos) << r.error;
+}
+#endif
+
+TEST(Overflow, ABigStackIsThereWhenAskedFor) {
+  weft::run([] {
+    int result = 0;
+    auto f = weft::spawn(weft::fiber_options{.stack_size = 1U << 20},
+                         [&] { result = dive(nullptr, 200); });
+    f.join();
+    EXPECT_GT(result, 0);
+  });
+}
+
+}  // namespace
