@@ -48,6 +48,20 @@ struct waiter {
 /// Intrusive doubly linked FIFO of waiter records. Guarded by the owner's lock.
 class wait_queue {
  public:
+  wait_queue() noexcept = default;
+  wait_queue(const wait_queue&) = delete;
+  wait_queue& operator=(const wait_queue&) = delete;
+
+  /// An object that goes while fibers wait on it (the main fiber returned and its locals are
+  /// destroyed before the runtime abandons the rest) leaves them behind for good: their records
+  /// must not lead back here when they are unlinked.
+  ~wait_queue() {
+    while (waiter* w = head_) {
+      remove(w);
+      w->owner = nullptr;
+    }
+  }
+
   [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
   [[nodiscard]] waiter* front() const noexcept { return head_; }
 
