@@ -15,6 +15,7 @@
 #include <string_view>
 #include <system_error>
 
+#include <weft/http.hpp>
 #include <weft/weft.hpp>
 
 #include "demo/accounts.hpp"

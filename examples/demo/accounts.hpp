@@ -3,21 +3,33 @@
 #pragma once
 
 #include <dirent.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include <weft/weft.hpp>
 
 namespace demo {
 
-/// Entries of /proc/<process>/fd; -1 if it cannot be read.
+/// Open descriptors of a process: files, sockets, pipes. Those of the poller (a ring or epoll a P,
+/// made when that P first waits, and its wake-up) belong to the runtime for good and do not count.
+/// -1 if it cannot be told.
 [[nodiscard]] inline std::int64_t count_descriptors(const std::string& process = "self") {
-  DIR* const d = ::opendir(("/proc/" + process + "/fd").c_str());
+  const std::string folder = "/proc/" + process + "/fd/";
+  DIR* const d = ::opendir(folder.c_str());
   if (d == nullptr) return -1;
-  std::int64_t n = -2;  // "." and ".."
-  while (::readdir(d) != nullptr) ++n;
+  std::int64_t n = 0;
+  while (const dirent* entry = ::readdir(d)) {
+    char target[64];
+    const auto size = ::readlink((folder + entry->d_name).c_str(), target, sizeof target);
+    if (size > 0 &&
+        !std::string_view(target, static_cast<std::size_t>(size)).starts_with("anon_inode:")) {
+      ++n;
+    }
+  }
   ::closedir(d);
   return process == "self" ? n - 1 : n;  // without the directory itself
 }

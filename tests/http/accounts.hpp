@@ -4,19 +4,31 @@
 
 #include <dirent.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstddef>
+#include <string>
+#include <string_view>
 
 #include <weft/weft.hpp>
 
 namespace weft_test {
 
+/// Files, sockets and pipes; not what the poller of each P opens once and keeps.
 [[nodiscard]] inline std::size_t open_descriptors() {
+  const std::string folder = "/proc/self/fd/";
   std::size_t n = 0;
-  DIR* const d = ::opendir("/proc/self/fd");
+  DIR* const d = ::opendir(folder.c_str());
   if (d == nullptr) return 0;
-  while (::readdir(d) != nullptr) ++n;
+  while (const dirent* entry = ::readdir(d)) {
+    char target[64];
+    const auto size = ::readlink((folder + entry->d_name).c_str(), target, sizeof target);
+    const bool is_ours =
+        size > 0 &&
+        !std::string_view(target, static_cast<std::size_t>(size)).starts_with("anon_inode:");
+    if (is_ours) ++n;
+  }
   ::closedir(d);
   return n;
 }
@@ -25,10 +37,7 @@ namespace weft_test {
 /// whatever one can wait for, so the comparison is repeated for a while.
 class accounts_guard {
  public:
-  accounts_guard() : before_(weft::stats().live) {
-    // What the runtime opens once and keeps (rings, epoll, wake-ups) is opened by now or early on.
-    descriptors_ = open_descriptors();
-  }
+  accounts_guard() : before_(weft::stats().live), descriptors_(open_descriptors()) {}
   accounts_guard(const accounts_guard&) = delete;
   accounts_guard& operator=(const accounts_guard&) = delete;
   ~accounts_guard() {
@@ -41,15 +50,12 @@ class accounts_guard {
     EXPECT_EQ(after.timers, before_.timers);
     EXPECT_EQ(after.contexts, before_.contexts);
     EXPECT_EQ(after.connections, before_.connections);
-    EXPECT_LE(open_descriptors(), descriptors_ + kept_by_the_runtime);
+    EXPECT_EQ(open_descriptors(), descriptors_);
   }
 
  private:
-  // A ring and a wake-up for each worker that the test was the first to start.
-  static constexpr std::size_t kept_by_the_runtime = 80;
-
   weft::accounts before_;
-  std::size_t descriptors_ = 0;
+  std::size_t descriptors_;
 };
 
 }  // namespace weft_test

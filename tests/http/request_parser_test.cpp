@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "http/parse_helper.hpp"
-#include "http/smuggling_corpus.hpp"
+#include "tests/http/parse_helper.hpp"
+#include "tests/http/smuggling_corpus.hpp"
 
 namespace {
 

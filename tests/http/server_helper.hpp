@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include <weft/http.hpp>
 #include <weft/weft.hpp>
 
 namespace weft_test {

@@ -8,9 +8,9 @@
 
 #include <weft/weft.hpp>
 
-#include "http/accounts.hpp"
-#include "http/server_helper.hpp"
-#include "http/smuggling_corpus.hpp"
+#include "tests/http/accounts.hpp"
+#include "tests/http/server_helper.hpp"
+#include "tests/http/smuggling_corpus.hpp"
 
 namespace {
 

@@ -7,8 +7,8 @@
 
 #include <weft/weft.hpp>
 
-#include "http/accounts.hpp"
-#include "http/server_helper.hpp"
+#include "tests/http/accounts.hpp"
+#include "tests/http/server_helper.hpp"
 
 namespace {
 
