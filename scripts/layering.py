@@ -85,15 +85,16 @@ def check_includes(path, lines, included):
 
 
 def check_registered(path, build_texts):
-    """Every compiled file is named in the CMakeLists.txt of its folder or of one above."""
+    """Every compiled file is named in the CMakeLists.txt of its folder or of one above.
+
+    Outside the library the name of a program made of that one file is enough."""
     folder, name = os.path.split(path)
     while True:
-        relative = os.path.relpath(path, folder or ".")
+        names = [os.path.relpath(path, folder or ".")]
+        if top(path) in OUTER:
+            names.append(os.path.splitext(name)[0])
         text = build_texts.get(os.path.join(folder, "CMakeLists.txt"), "")
-        if re.search(r"(?<![\w./-])" + re.escape(relative) + r"(?![\w.-])", text):
-            return
-        stem = os.path.splitext(relative)[0]
-        if top(path) in OUTER and re.search(r"(?<![\w./-])" + re.escape(stem) + r"(?![\w.-])", text):
+        if any(re.search(rf"(?<![\w./-]){re.escape(n)}(?![\w.-])", text) for n in names):
             return
         if not folder:
             break

@@ -306,7 +306,7 @@ APART bool wrapped_task_group_go() {
 APART bool wrapped_run() {
   int value = 1;
   auto f = [&] { value = 2; };
-  weft::run(wrapped(f));
+  (void)weft::run(wrapped(f));
   return value == 2;
 }
 
