@@ -119,6 +119,7 @@ void server_core::accept_queued(const net::listener& listener) {
 
 void server_core::start(net::conn c) {
   connections_.add(1);
+  accepted_.fetch_add(1, std::memory_order_relaxed);
   try {
     go(
         {.name = "http connection"},
@@ -131,7 +132,6 @@ void server_core::start(net::conn c) {
           connections_.done();
         },
         site_);
-    accepted_.fetch_add(1, std::memory_order_relaxed);
   } catch (const std::exception& e) {
     // No fiber to be had: this connection is dropped, the server goes on.
     weft::detail::log_format("weft: http: no fiber for a connection: %s", e.what());

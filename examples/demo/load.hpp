@@ -9,6 +9,8 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstdio>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -68,8 +70,9 @@ class load {
   enum class outcome { answered, answered_and_closes, nothing, wrong };
 
   [[nodiscard]] bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
-  [[nodiscard]] bool is_owed(time_point sent) const {
-    return sent.time_since_epoch().count() < grace_end_.load(std::memory_order_relaxed);
+  /// `at`: when the request was in the server's socket, on loopback as soon as write() returned.
+  [[nodiscard]] bool is_owed(time_point at) const {
+    return at.time_since_epoch().count() < grace_end_.load(std::memory_order_relaxed);
   }
 
   void client(std::uint64_t number, weft::wait_group& connected) {
@@ -77,12 +80,13 @@ class load {
     connected.done();
     std::uint64_t turn = number;
     while (c && !stopping()) {
-      const auto sent = weft::clock::now();
-      const outcome o = exchange(*c, turn++);
+      const auto begun = weft::clock::now();
+      time_point sent;
+      const outcome o = exchange(*c, turn++, sent);
       if (o == outcome::wrong) out_.wrong.fetch_add(1);
       if (o == outcome::nothing) (is_owed(sent) ? out_.dropped : out_.late).fetch_add(1);
       if (o == outcome::answered || o == outcome::answered_and_closes) {
-        out_.latency.record(weft::clock::now() - sent);
+        out_.latency.record(weft::clock::now() - begun);
         out_.answers.fetch_add(1, std::memory_order_relaxed);
       }
       if (o == outcome::answered) continue;
@@ -97,7 +101,7 @@ class load {
     const auto begun = weft::clock::now();
     auto c = weft::net::dial("tcp4", "127.0.0.1:" + std::to_string(port_));
     if (!c) {
-      if (is_owed(begun)) out_.not_connected.fetch_add(1);
+      if (is_owed(weft::clock::now())) out_.not_connected.fetch_add(1);
       return std::nullopt;
     }
     c->set_deadline(begun + std::chrono::minutes(1));
@@ -105,12 +109,12 @@ class load {
   }
 
   /// Every eighth request is an echo with a body of its own, the others ask for "/".
-  [[nodiscard]] outcome exchange(const weft::net::conn& c, std::uint64_t turn) {
+  [[nodiscard]] outcome exchange(const weft::net::conn& c, std::uint64_t turn, time_point& sent) {
     if (turn % 8 != 0) {
-      if (!c.write_all(std::string_view("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"))) {
-        return outcome::nothing;
-      }
-      return read_answer(c, "Hello, weft!\n");
+      const auto written =
+          c.write_all(std::string_view("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"));
+      sent = weft::clock::now();
+      return written ? read_answer(c, "Hello, weft!\n") : outcome::nothing;
     }
     char body[32];
     const int n =
@@ -121,10 +125,9 @@ class load {
                                    "POST /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d"
                                    "\r\n\r\n%s",
                                    n, body);
-    if (!c.write_all(std::string_view(request, static_cast<std::size_t>(size)))) {
-      return outcome::nothing;
-    }
-    return read_answer(c, text);
+    const auto written = c.write_all(std::string_view(request, static_cast<std::size_t>(size)));
+    sent = weft::clock::now();
+    return written ? read_answer(c, text) : outcome::nothing;
   }
 
   /// Reads one answer and compares it with the only one that is right, but for the date.
