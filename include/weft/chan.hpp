@@ -190,7 +190,7 @@ class recv_operations {
     uninit<T> slot;
     const chan_op r = chan_try_recv(core(), launder_ptr(&slot.value));
     if (r == chan_op::done) return try_result<T>(take(slot), false);
-    return try_result<T>(std::nullopt, r == chan_op::closed);
+    return try_result<T>(no_value<T>(), r == chan_op::closed);
   }
 
   /// The next value, or errc::closed, or the context's error.
@@ -370,9 +370,9 @@ class channel : public detail::send_operations<channel<T, N>, T>,
   channel& operator=(const channel&) = delete;
   ~channel() { detail::chan_fini(&core_); }
 
-  operator chan<T>() const noexcept { return end<chan<T>>(detail::both_ends); }
-  operator send_chan<T>() const noexcept { return end<send_chan<T>>(detail::one_send_end); }
-  operator recv_chan<T>() const noexcept { return end<recv_chan<T>>(detail::one_recv_end); }
+  operator chan<T>() const noexcept { return lend<chan<T>>(detail::both_ends); }
+  operator send_chan<T>() const noexcept { return lend<send_chan<T>>(detail::one_send_end); }
+  operator recv_chan<T>() const noexcept { return lend<recv_chan<T>>(detail::one_recv_end); }
 
   [[nodiscard]] std::size_t len() const noexcept { return detail::chan_len(&core_); }
   [[nodiscard]] std::size_t cap() const noexcept { return N; }
@@ -380,7 +380,7 @@ class channel : public detail::send_operations<channel<T, N>, T>,
  private:
   [[nodiscard]] detail::chan_core* core() const noexcept { return &core_; }
   template <class End>
-  [[nodiscard]] End end(std::uint64_t ends) const noexcept {
+  [[nodiscard]] End lend(std::uint64_t ends) const noexcept {
     return detail::channel_access::share<End>(&core_, ends);
   }
   friend struct detail::channel_access;

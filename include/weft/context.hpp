@@ -169,7 +169,7 @@ struct [[nodiscard]] cancelable_context {
 };
 
 /// A child that ends with its parent or by its handle.
-WEFT_EXPORT cancelable_context
+[[nodiscard]] WEFT_EXPORT cancelable_context
 with_cancel(const context& parent, std::source_location where = std::source_location::current());
 
 namespace detail {

@@ -58,7 +58,7 @@ class [[nodiscard]] recv_case : public case_base {
       std::destroy_at(&slot_.value);
     }
     if constexpr (std::invocable<F&, std::optional<T>>) {
-      std::invoke(*fn_, std::move(value));
+      std::invoke(*fn_, std::move(*launder_ptr(&value)));
     } else {
       std::invoke(*fn_);
     }

@@ -176,6 +176,14 @@ WEFT_INLINE std::optional<T> take(uninit<T>& slot) noexcept {
   return out;
 }
 
+/// nullopt, but the compiler does not know: `*c.recv()` by somebody who knows that a value will
+/// come is no reason for a warning about uninitialised memory.
+template <class T>
+WEFT_INLINE std::optional<T> no_value() noexcept {
+  std::optional<T> out;
+  return std::move(*launder_ptr(&out));
+}
+
 /// Sends *value, moving from it only if it is sent. The switch happens in the caller's own frame.
 template <class T>
 WEFT_INLINE void send_from(chan_core* c, T* value) {
@@ -195,10 +203,10 @@ WEFT_INLINE std::optional<T> recv_value(chan_core* c) noexcept {
   uninit<T> slot;
   uninit<waiter> w;
   const chan_op r = chan_recv(c, launder_ptr(&slot.value), launder_ptr(&w.value));
-  if (r == chan_op::closed) return std::nullopt;
+  if (r == chan_op::closed) return no_value<T>();
   if (r == chan_op::parked) {
     park_wait(w.value.g);
-    if (!w.value.ok) return std::nullopt;
+    if (!w.value.ok) return no_value<T>();
   }
   return take(slot);
 }
