@@ -304,7 +304,7 @@ WEFT_NO_SANITIZE static fiber_core* finish(fiber_core* g) noexcept {
     m->dead_stack = stack;
     m->dead_stack_class = stack_class;
   }
-  m->leaving.m = m;
+  m->leaving.m.store(m, std::memory_order_relaxed);
 #if WEFT_ASAN || WEFT_TSAN
   m->leaving.tsan_fiber = tsan_fiber;
 #endif
@@ -320,6 +320,7 @@ WEFT_NO_SANITIZE static fiber_core* finish(fiber_core* g) noexcept {
   __sanitizer_start_switch_fiber(nullptr, to->stack_lo, to->stack_size);  // null: frees fake frames
 #endif
 #if WEFT_TSAN
+  __tsan_release(static_cast<machine_head*>(m));
   m->leaving.tsan_dead = tsan_fiber;  // destroyed by whoever lands
   __tsan_switch_to_fiber(to->tsan_fiber, 1);
 #endif
@@ -339,10 +340,11 @@ extern "C" WEFT_NO_SANITIZE __attribute__((used)) void weft_fiber_main(
   __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
 #if WEFT_TSAN
+  __tsan_acquire(g->m.load(std::memory_order_relaxed));
   destroy_left_behind(reinterpret_cast<fiber_core*>(left));
 #endif
   reinterpret_cast<fiber_core*>(left)->on_cpu.store(0, std::memory_order_release);
-  g->m->in_rt.store(0, std::memory_order_release);
+  g->m.load(std::memory_order_relaxed)->in_rt.store(0, std::memory_order_release);
   for (;;) {
     g->entry(g, entry_op::run);
     g = finish(g);

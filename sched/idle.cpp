@@ -64,7 +64,7 @@ namespace {
 
 // Something that this P in particular has to do.
 bool own_work(const processor* p) noexcept {
-  return !p->mailbox.empty() || p->has_io_requests.load(std::memory_order_acquire);
+  return p->runnext != nullptr || !p->mailbox.empty() || p->has_io_requests.load(std::memory_order_acquire);
 }
 
 // After wait(): who owns the P now?

@@ -37,7 +37,7 @@ void* machine_main(void* argument) {
   m->eh = reinterpret_cast<eh_globals*>(abi::__cxa_get_globals());
   m->err = &errno;
   m->tid.store(os::thread_id(), std::memory_order_release);
-  m->g0.m = m;
+  m->g0.m.store(m, std::memory_order_relaxed);
   m->g0.rt = rt;
   pthread_attr_t attributes;
   if (::pthread_getattr_np(::pthread_self(), &attributes) == 0) {

@@ -330,9 +330,9 @@ void runtime_stop(std::unique_ptr<runtime_state> rt) {
   rt->stopping.store(true);
   rt->machines_lock.unlock();
   wake_everybody(rt.get());
+  sysmon_stop(rt.get());  // first: it looks at Ms
   wait_for_machines(rt.get());
   free_machines(rt.get());
-  sysmon_stop(rt.get());
   clear_default_runtime(rt.get());
   abandon_all(rt.get());
   if (rt->root.context != nullptr && rt->root.destroy != nullptr) {

@@ -96,6 +96,8 @@ void wake_pool_for_stop(runtime_state* rt) noexcept;
 void schedule_loop(machine* m) noexcept;
 /// The next local fiber for a parking one, null for "ask the scheduler loop". Owner only.
 [[nodiscard]] fiber_core* next_local(processor* p) noexcept;
+/// The same whether a look around is due or not. Owner only.
+[[nodiscard]] fiber_core* pop_local(processor* p) noexcept;
 /// Makes g current on m: binds a stack if it is fresh, restores its thread state. g->on_cpu is 0.
 void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept;
 /// Saves what belongs to the fiber in the thread.

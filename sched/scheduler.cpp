@@ -201,12 +201,12 @@ fiber_core* search(machine* m, processor* p, bool injected_first) noexcept {
   if (injected_first) {
     if (fiber_core* g = take_injected(p)) return g;
   }
-  if (fiber_core* g = next_local(p)) return g;
+  if (fiber_core* g = pop_local(p)) return g;  // attention or not: nothing may be left behind here
   if (fiber_core* g = take_injected(p)) return g;
   if (may_spin(m)) {
     if (fiber_core* g = steal(m, p)) return g;
     if (run_timers_of_others(p)) {
-      if (fiber_core* g = next_local(p)) return g;
+      if (fiber_core* g = pop_local(p)) return g;
     }
   }
   return nullptr;
@@ -252,6 +252,10 @@ bool get_processor(machine* m) noexcept {
 fiber_core* next_local(processor* p) noexcept {
   if (p->attention.load(std::memory_order_relaxed) || p->budget == 0) return nullptr;
   --p->budget;
+  return pop_local(p);
+}
+
+fiber_core* pop_local(processor* p) noexcept {
   fiber_core* g = p->runnext;
   if (p->rt->randomise) [[unlikely]] {
     // Debug builds: runnext or ring by the toss of a coin.
@@ -270,7 +274,7 @@ fiber_core* next_local(processor* p) noexcept {
 void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept {
   if (g->stack_lo == nullptr) bind_stack(p, g);
   g->on_cpu.store(1, std::memory_order_relaxed);
-  g->m = m;
+  g->m.store(m, std::memory_order_relaxed);
   g->state.store(fiber_state::running, std::memory_order_relaxed);
   m->current = g;
   p->sched_tick.store(p->sched_tick.load(std::memory_order_relaxed) + 1,

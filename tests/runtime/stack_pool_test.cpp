@@ -22,7 +22,7 @@ using weft::detail::stack_class_for;
 using weft::detail::stack_memory;
 using weft::detail::stack_release;
 
-std::size_t count_mappings() {
+[[maybe_unused]] std::size_t count_mappings() {
   std::ifstream maps("/proc/self/maps");
   std::size_t n = 0;
   for (std::string line; std::getline(maps, line);) ++n;

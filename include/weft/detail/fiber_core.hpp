@@ -77,7 +77,7 @@ struct alignas(cache_line) fiber_core {
   switch_frame frame;
   std::atomic<std::uint32_t> on_cpu{0};
   std::atomic<std::uint32_t> claim{0};
-  machine_head* m = nullptr;
+  std::atomic<machine_head*> m{nullptr};  // relaxed: set by the dispatcher just before the switch
   void* eh_caught = nullptr;
   std::uint32_t eh_uncaught = 0;
   int saved_errno = 0;

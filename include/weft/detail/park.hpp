@@ -36,6 +36,8 @@ void __sanitizer_finish_switch_fiber(void* fake_stack_save, const void** bottom_
 extern "C" {
 void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 void __tsan_destroy_fiber(void* fiber);
+void __tsan_acquire(void* addr);
+void __tsan_release(void* addr);
 }
 #endif
 
@@ -93,7 +95,10 @@ WEFT_INLINE void switch_to(fiber_core* from, fiber_core* to) noexcept {
   __sanitizer_start_switch_fiber(&from->asan_fake_stack, to->stack_lo, to->stack_size);
 #endif
 #if WEFT_TSAN
-  __tsan_switch_to_fiber(to->tsan_fiber, 1);  // 1: no happens-before; park and ready make their own
+  // The switch itself makes no happens-before (flag 1). What M and P own passes from fiber to fiber
+  // on one thread: that order is told through the M, so fibers on different Ms stay unordered.
+  __tsan_release(from->m.load(std::memory_order_relaxed));
+  __tsan_switch_to_fiber(to->tsan_fiber, 1);
 #endif
   switch_frame* left = switch_stack(&from->frame, &to->frame);
   // We are `from` again, resumed by whoever was left.
@@ -101,6 +106,7 @@ WEFT_INLINE void switch_to(fiber_core* from, fiber_core* to) noexcept {
   __sanitizer_finish_switch_fiber(from->asan_fake_stack, nullptr, nullptr);
 #endif
 #if WEFT_TSAN
+  __tsan_acquire(from->m.load(std::memory_order_relaxed));
   destroy_left_behind(reinterpret_cast<fiber_core*>(left));
 #endif
   // Its registers are saved: it may be dispatched from now on (pairs with the dispatcher's
@@ -108,7 +114,7 @@ WEFT_INLINE void switch_to(fiber_core* from, fiber_core* to) noexcept {
   reinterpret_cast<fiber_core*>(left)->on_cpu.store(0, std::memory_order_release);
   // End of the runtime section that the leaving side opened on this M (pairs with sysmon's
   // acquire load of in_rt).
-  from->m->in_rt.store(0, std::memory_order_release);
+  from->m.load(std::memory_order_relaxed)->in_rt.store(0, std::memory_order_release);
 }
 
 /// Waits until ready(g). See the file's top.
