@@ -95,7 +95,7 @@ std::optional<server_view> ask_settled(std::uint16_t port, int pid,
   for (int i = 0; i < 100; ++i) {
     v = ask(port, pid);
     if (!v || !before || v->accounts == before->accounts) break;
-    (void)weft::sleep_for(20ms);
+    weft::sleep_for(20ms);
   }
   return v;
 }
@@ -121,9 +121,9 @@ double main_load(std::uint16_t port, int pid) {
     load.start(clients);
     const auto begun = weft::clock::now();
     const auto answers_before = result.answers.load();
-    (void)weft::sleep_for(load_time / 2);
+    weft::sleep_for(load_time / 2);
     const auto half_way = ask(port, pid);
-    (void)weft::sleep_for(load_time / 2);
+    weft::sleep_for(load_time / 2);
     const std::chrono::duration<double> took = weft::clock::now() - begun;
     rate = static_cast<double>(result.answers.load() - answers_before) / took.count();
     load.stop();
@@ -174,7 +174,7 @@ void shutdown_under_load(std::uint16_t port, demo::child_process& server) {
   demo::load_result result;
   demo::load load(port, result);
   load.start(shutdown_clients);
-  (void)weft::sleep_for(500ms);
+  weft::sleep_for(500ms);
   const auto before = result.answers.load();
   const auto told = weft::clock::now();
   load.server_ends(told + grace);
@@ -212,9 +212,9 @@ int demonstrate() {
       demo::load_result warm_up;
       demo::load load(port, warm_up);
       load.start(clients);
-      (void)weft::sleep_for(300ms);
+      weft::sleep_for(300ms);
     }
-    (void)weft::sleep_for(200ms);
+    weft::sleep_for(200ms);
     const auto server_before = ask(port, server.pid());
 
     std::printf("%d connections, %lld s:\n", clients, static_cast<long long>(load_time / 1s));

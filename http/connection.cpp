@@ -174,14 +174,20 @@ connection::verdict connection::wait_for_request() {
   become(conn_state::idle);
   const time_point since = clock::now();
   const time_point idle_deadline = since + core_.options().idle_timeout;
+  // Who has only just connected is about to send a request: it gets as long as the grace for that,
+  // even if the grace itself is over.
+  const time_point fresh_until =
+      requests() == 0 ? std::min(since + core_.options().grace, idle_deadline) : since;
   for (time_point now = since;; now = clock::now()) {
     const bool warm = scratch_ != nullptr;
     const bool still_good = warm && read_armed_ > now + warm_time / 2 &&
                             read_armed_ <= std::min(now + warm_time, idle_deadline);
     if (!still_good) arm_read(warm ? std::min(now + warm_time, idle_deadline) : idle_deadline);
     // After arming, see the law of server_core.
-    const bool last_look = core_.phase() >= server_phase::closing;
-    if (last_look && !has_unread_bytes()) return verdict::end;
+    if (core_.phase() >= server_phase::closing && !has_unread_bytes()) {
+      if (now >= fresh_until) return verdict::end;
+      arm_read(fresh_until);
+    }
 
     std::array<char, min_read_bytes> small;
     std::span<char> room(small);

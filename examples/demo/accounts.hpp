@@ -55,7 +55,7 @@ struct accounts {
   [[nodiscard]] static accounts settled(const accounts& before) {
     accounts a = now();
     for (int i = 0; i < 200 && a != before; ++i) {
-      (void)weft::sleep_for(std::chrono::milliseconds(10));
+      weft::sleep_for(std::chrono::milliseconds(10));
       a = now();
     }
     return a;

@@ -42,7 +42,7 @@ class accounts_guard {
   accounts_guard& operator=(const accounts_guard&) = delete;
   ~accounts_guard() {
     for (int i = 0; i < 2000 && !(weft::stats().live == before_); ++i) {
-      (void)weft::sleep_for(std::chrono::milliseconds(1));
+      weft::sleep_for(std::chrono::milliseconds(1));
     }
     const weft::accounts after = weft::stats().live;
     EXPECT_EQ(after.fibers, before_.fibers);

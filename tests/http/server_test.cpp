@@ -302,7 +302,7 @@ TEST(server, dripping_bytes_do_not_extend_the_header_timeout) {
     std::string all = get_root;
     for (std::size_t i = 0; weft::clock::now() - begun < 150ms; ++i) {
       if (!c.send("X")) break;
-      (void)weft::sleep_for(10ms);
+      weft::sleep_for(10ms);
     }
     const auto a = c.receive();
     ASSERT_TRUE(a.has_value());
@@ -328,7 +328,7 @@ TEST(server, a_long_idle_connection_still_serves) {
     raw_client c(s.port());
     ASSERT_TRUE(c.send(get_root));
     ASSERT_TRUE(c.receive().has_value());
-    (void)weft::sleep_for(2200ms);  // long enough for the connection to give its buffers back
+    weft::sleep_for(2200ms);  // long enough for the connection to give its buffers back
     EXPECT_EQ(s.server().stats().idle, 1U);
     ASSERT_TRUE(c.send(get_root + post("again")));
     EXPECT_EQ(c.receive()->body, "hello");

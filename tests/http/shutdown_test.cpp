@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <optional>
 #include <string>
 
 #include <weft/weft.hpp>
@@ -106,9 +107,9 @@ TEST(shutdown, a_request_that_has_begun_is_finished_after_the_grace) {
   with_server(quick_options(), [](test_server& s) {
     raw_client slow(s.port());
     ASSERT_TRUE(slow.send("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nfir"));
-    while (s.server().stats().reading == 0) (void)weft::sleep_for(1ms);
+    while (s.server().stats().reading == 0) weft::sleep_for(1ms);
     auto stopping = weft::spawn([&] { EXPECT_TRUE(s.stop(10s).has_value()); });
-    (void)weft::sleep_for(100ms);
+    weft::sleep_for(100ms);
     ASSERT_TRUE(slow.send("st!"));
     const auto a = slow.receive();
     ASSERT_TRUE(a.has_value());
@@ -135,6 +136,31 @@ TEST(shutdown, connections_in_the_accept_queue_with_a_request_are_served) {
     EXPECT_TRUE(a->says_close());
     queued.close();
     busy.close();
+    stopping.join();
+  });
+}
+
+TEST(shutdown, a_connection_of_the_last_moment_may_still_send_its_request) {
+  auto options = quick_options();
+  options.grace = 500ms;
+  with_server(std::move(options), [](test_server& s) {
+    auto stopping = weft::spawn([&] { EXPECT_TRUE(s.stop(10s).has_value()); });
+    wait_for_grace(s);
+    // The last connection that gets in, whenever the door closes.
+    std::optional<raw_client> last;
+    for (;;) {
+      raw_client c(s.port());
+      if (!c.connected()) break;
+      last.emplace(std::move(c));
+      weft::sleep_for(20ms);
+    }
+    ASSERT_TRUE(last.has_value());
+    ASSERT_TRUE(last->send(get_root));
+    const auto a = last->receive();
+    ASSERT_TRUE(a.has_value());
+    EXPECT_EQ(a->body, "hello");
+    EXPECT_TRUE(a->says_close());
+    last->close();
     stopping.join();
   });
 }
@@ -170,7 +196,7 @@ TEST(shutdown, drops_no_request_under_load) {
         }
       });
     }
-    while (answered.load() < 2000) (void)weft::sleep_for(1ms);
+    while (answered.load() < 2000) weft::sleep_for(1ms);
     begun = weft::clock::now();
     told.store(true);
     EXPECT_TRUE(s.stop(10s).has_value());

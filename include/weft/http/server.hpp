@@ -39,7 +39,8 @@ struct server_options {
   std::chrono::nanoseconds idle_timeout = std::chrono::seconds(60);    ///< between requests
   std::chrono::nanoseconds write_timeout = std::chrono::seconds(30);   ///< for one send at least
 
-  /// How long shutdown() still accepts connections and waits for requests on idle ones.
+  /// How long shutdown() still accepts connections and waits for requests on idle ones. A
+  /// connection that comes in the last moment has as long for its first request.
   std::chrono::nanoseconds grace = std::chrono::seconds(1);
   /// After the last answer of a connection: how long the client may take to close its side.
   std::chrono::nanoseconds drain_timeout = std::chrono::seconds(2);
