@@ -324,9 +324,9 @@ result<void> connection::send(std::string_view tail) {
   std::string& out = scratch_->out;
   arm_write();
   if (core_.phase() == server_phase::aborting) return failure(errc::closed);
-  std::array<iovec, 2> parts{iovec{out.data(), out.size()},
-                             iovec{const_cast<char*>(tail.data()), tail.size()}};
-  auto sent = conn_.writev(std::span(parts).first(tail.empty() ? 1 : 2));
+  const std::array<iovec, 2> parts{iovec{out.data(), out.size()},
+                                   iovec{const_cast<char*>(tail.data()), tail.size()}};
+  const auto sent = tail.empty() ? conn_.write_all(out) : conn_.writev(parts);
   out.clear();
   if (!sent) return failure(sent.error());
   return {};
