@@ -259,19 +259,50 @@ bool drop_own_reference(fiber_core* g) noexcept {
 
 }  // namespace
 
-// Ends g on its own stack. Returns the next fiber if it is to start right here, on the same stack;
-// otherwise switches away and does not return.
-WEFT_NO_SANITIZE static fiber_core* finish(fiber_core* g) noexcept {
+// What the end of a fiber leads to.
+struct ending {
+  fiber_core* next = nullptr;  // starts right here, on the same stack
+  fiber_core* to = nullptr;    // else: switch there from `m->leaving`
+  machine* m = nullptr;
+};
+
+namespace {
+
+// Gives the stack back while we stand on it: only this M can take it from the P's cache before the
+// switch is over. Without a P the scheduler loop does it.
+void give_stack_back(machine* m, processor* p, char* stack, std::uint8_t stack_class) noexcept {
+  if (p != nullptr) {
+    p->stacks.release(stack_class, stack);
+  } else {
+    m->dead_stack = stack;
+    m->dead_stack_class = stack_class;
+  }
+}
+
+bool can_start_here(const fiber_core* next, std::uint8_t stack_class) noexcept {
+#if WEFT_TSAN
+  // Each fiber gets a context of its own, or races between consecutive ones would be hidden.
+  static_cast<void>(next);
+  static_cast<void>(stack_class);
+  return false;
+#else
+  return next->stack_lo == nullptr && next->stack_class == stack_class;
+#endif
+}
+
+// Ends g, on its own stack, up to the switch.
+WEFT_NOINLINE ending end_fiber(fiber_core* g) noexcept {
   char* stack = g->stack_lo;
   const std::uint8_t stack_class = g->stack_class;
   const std::uint32_t stack_size = g->stack_size;
-#if WEFT_ASAN || WEFT_TSAN
+  runtime_state* rt = g->rt;
+#if WEFT_TSAN
   void* tsan_fiber = g->tsan_fiber;
 #endif
-  runtime_state* rt = g->rt;
   announce_end(g);
   const bool last = drop_own_reference(g);
-  machine* m = this_machine();
+  ending e;
+  machine* m = e.m = this_machine();
   processor* p = rt_enter(m);
   if (p != nullptr) {
     bump(p->finished);
@@ -282,8 +313,7 @@ WEFT_NO_SANITIZE static fiber_core* finish(fiber_core* g) noexcept {
   // g is no longer ours. From here on we are `leaving`, on g's stack.
   fiber_core* next = nullptr;
   if (p != nullptr && !rt->stopping.load(std::memory_order_relaxed)) next = next_local(p);
-#if !WEFT_TSAN
-  if (next != nullptr && next->stack_lo == nullptr && next->stack_class == stack_class) {
+  if (next != nullptr && can_start_here(next, stack_class)) {
     next->stack_lo = stack;
     next->stack_size = stack_size;
 #if WEFT_ASAN
@@ -291,41 +321,53 @@ WEFT_NO_SANITIZE static fiber_core* finish(fiber_core* g) noexcept {
 #endif
     prepare_dispatch(m, p, next);
     rt_exit(m);
-    return next;
+    e.next = next;
+    return e;
   }
-#endif
   if (next != nullptr && next->on_cpu.load(std::memory_order_acquire) != 0) {
     m->pending = next;
     next = nullptr;
   }
-  if (p != nullptr) {
-    p->stacks.release(stack_class, stack);
-  } else {
-    m->dead_stack = stack;
-    m->dead_stack_class = stack_class;
-  }
+  give_stack_back(m, p, stack, stack_class);
   m->leaving.m.store(m, std::memory_order_relaxed);
-#if WEFT_ASAN || WEFT_TSAN
-  m->leaving.tsan_fiber = tsan_fiber;
+#if WEFT_TSAN
+  m->leaving.tsan_dead = tsan_fiber;  // destroyed by whoever lands
 #endif
-  fiber_core* to = next;
-  if (to != nullptr) {
-    prepare_dispatch(m, p, to);
+  if (next != nullptr) {
+    prepare_dispatch(m, p, next);
+    e.to = next;
   } else {
-    to = &m->g0;
-    m->current = to;
-    load_thread_state(m, to);
+    m->current = &m->g0;
+    load_thread_state(m, &m->g0);
+    e.to = &m->g0;
   }
+  return e;
+}
+
+// A fresh fiber's side of a switch; see switch_to().
+WEFT_NOINLINE void land(switch_frame* left, fiber_core* g) noexcept {
+#if WEFT_TSAN
+  __tsan_acquire(g->m.load(std::memory_order_relaxed));
+  destroy_left_behind(reinterpret_cast<fiber_core*>(left));
+#endif
+  reinterpret_cast<fiber_core*>(left)->on_cpu.store(0, std::memory_order_release);
+  g->m.load(std::memory_order_relaxed)->in_rt.store(0, std::memory_order_release);
+}
+
+}  // namespace
+
+// Leaves a dying fiber for good.
+[[noreturn]] WEFT_NO_SANITIZE WEFT_INLINE void leave_for_good(const ending& e) noexcept {
 #if WEFT_ASAN
-  __sanitizer_start_switch_fiber(nullptr, to->stack_lo, to->stack_size);  // null: frees fake frames
+  // null: the fake frames of this stack are freed
+  __sanitizer_start_switch_fiber(nullptr, e.to->stack_lo, e.to->stack_size);
 #endif
 #if WEFT_TSAN
-  __tsan_release(static_cast<machine_head*>(m));
-  m->leaving.tsan_dead = tsan_fiber;  // destroyed by whoever lands
-  __tsan_switch_to_fiber(to->tsan_fiber, 1);
+  void* to_context = e.to->tsan_fiber;
+  __tsan_release(static_cast<machine_head*>(e.m));
+  __tsan_switch_to_fiber(to_context, 1);
 #endif
-  static_cast<void>(stack_size);
-  switch_stack(&m->leaving.frame, &to->frame);
+  switch_stack(&e.m->leaving.frame, &e.to->frame);
   __builtin_unreachable();
 }
 
@@ -339,14 +381,11 @@ extern "C" WEFT_NO_SANITIZE __attribute__((used)) void weft_fiber_main(
 #if WEFT_ASAN
   __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
 #endif
-#if WEFT_TSAN
-  __tsan_acquire(g->m.load(std::memory_order_relaxed));
-  destroy_left_behind(reinterpret_cast<fiber_core*>(left));
-#endif
-  reinterpret_cast<fiber_core*>(left)->on_cpu.store(0, std::memory_order_release);
-  g->m.load(std::memory_order_relaxed)->in_rt.store(0, std::memory_order_release);
+  land(left, g);
   for (;;) {
     g->entry(g, entry_op::run);
-    g = finish(g);
+    const ending e = end_fiber(g);
+    if (e.next == nullptr) leave_for_good(e);
+    g = e.next;
   }
 }

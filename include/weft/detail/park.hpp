@@ -97,8 +97,9 @@ WEFT_INLINE void switch_to(fiber_core* from, fiber_core* to) noexcept {
 #if WEFT_TSAN
   // The switch itself makes no happens-before (flag 1). What M and P own passes from fiber to fiber
   // on one thread: that order is told through the M, so fibers on different Ms stay unordered.
+  void* to_context = to->tsan_fiber;  // read before the release: `to` may be reused right after
   __tsan_release(from->m.load(std::memory_order_relaxed));
-  __tsan_switch_to_fiber(to->tsan_fiber, 1);
+  __tsan_switch_to_fiber(to_context, 1);
 #endif
   switch_frame* left = switch_stack(&from->frame, &to->frame);
   // We are `from` again, resumed by whoever was left.
