@@ -35,8 +35,9 @@ mux& mux::handle(std::string_view pattern, handler h) {
   }
   r.methods.push_back({std::string(method), std::move(h)});
   if (is_prefix) {
-    std::stable_sort(routes.begin(), routes.end(),
-                     [](const route& a, const route& b) { return a.path.size() > b.path.size(); });
+    std::sort(routes.begin(), routes.end(), [](const route& x, const route& y) {
+      return x.path.size() > y.path.size();  // no two of them are equal in length and matching
+    });
   } else {
     std::sort(routes.begin(), routes.end(),
               [](const route& a, const route& b) { return a.path < b.path; });
