@@ -355,7 +355,12 @@ class scoped_context : public context {
                  std::source_location where = std::source_location::current()) {
     begin(parent, detail::deadline_at(at), where);
   }
-  scoped_context(const scoped_context&) = delete;
+  /// A child of another one, by the first rule: copying a handle makes a child.
+  scoped_context(const scoped_context& parent,
+                 std::source_location where = std::source_location::current())
+      : context() {
+    begin(parent, detail::never, where);
+  }
   scoped_context& operator=(const scoped_context&) = delete;
   ~scoped_context() {
     refer_to_frame(nullptr);

@@ -146,7 +146,7 @@ TEST_P(SelectStress, OtherwiseIsNotTakenWhileSomethingIsClosed) {
 // for.
 TEST_P(SelectStress, ExactBooksUnderCloseTimeoutAndCancel) {
   run([] {
-    const int rounds = scaled(in_fibers() ? 150 : 30);
+    const int rounds = scaled(in_fibers() ? 120 : 6);
     for (int round = 0; round < rounds; ++round) {
       auto a = make_chan<move_only>();
       auto b = make_chan<move_only>(static_cast<std::size_t>(round % 3));

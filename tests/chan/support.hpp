@@ -47,10 +47,12 @@ class both_worlds : public testing::TestWithParam<world> {
   /// Runs `body` as a fiber, or on this very thread.
   void run(const std::function<void()>& body) {
     const weft::accounts before = weft::stats().live;
+    // A callback that has just been started may end.
+    const weft::options options{.drain = 10s};
     if (GetParam() == world::fibers) {
-      (void)weft::run(weft::options{}, body);
+      (void)weft::run(options, body);
     } else {
-      (void)weft::run(weft::options{}, [&] {
+      (void)weft::run(options, [&] {
         std::thread(body).join();  // the runtime's main fiber waits for it on its own thread
       });
     }
