@@ -75,7 +75,9 @@ TEST_F(NetStressTest, ManyConnectionsEchoAtOnce) {
       while (auto c = ln->accept()) {
         served.push_back(weft::spawn([c = std::move(*c)] {
           for (std::string got = read_text(c); !got.empty(); got = read_text(c)) {
-            EXPECT_TRUE(c.write_all(got));
+            ASSERT_FALSE(got.starts_with("error")) << got;
+            const auto n = c.write_all(got);
+            ASSERT_TRUE(n) << n.error().message();
           }
         }));
       }
