@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sleeping, timers and tickers: the sentences of API.md and Go's time tests.
+#include <weft/time.hpp>
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <limits>
+#include <vector>
+#include <weft/chan.hpp>
+#include <weft/context.hpp>
+#include <weft/fiber.hpp>
+#include <weft/select.hpp>
+
+#include "tests/chan/support.hpp"
+
+namespace {
+
+using namespace weft_test;
+using weft::background;
+
+class Time : public both_worlds {};
+WEFT_BOTH_WORLDS(Time);
+
+// weft::clock is a Clock.
+static_assert(weft::clock::is_steady);
+static_assert(std::is_same_v<weft::clock::time_point, weft::time_point>);
+
+TEST(Durations, BecomeNanosecondsRoundedUpAndSaturated) {
+  using namespace std::chrono;
+  using weft::detail::to_ns;
+  constexpr auto highest = std::numeric_limits<std::int64_t>::max();
+  constexpr auto lowest = std::numeric_limits<std::int64_t>::min();
+  EXPECT_EQ(to_ns(1ms), 1'000'000);
+  EXPECT_EQ(to_ns(-1s), -1'000'000'000);
+  EXPECT_EQ(to_ns(hours::max()), highest);
+  EXPECT_EQ(to_ns(hours::min()), lowest);
+  EXPECT_EQ(to_ns(duration<double>(1e-10)), 1);
+  EXPECT_EQ(to_ns(duration<double>(0.5)), 500'000'000);
+  EXPECT_EQ(to_ns(duration<double>(1e300)), highest);
+  EXPECT_EQ(to_ns(duration<double>(-1e300)), lowest);
+  EXPECT_EQ(to_ns(duration<double>(std::numeric_limits<double>::quiet_NaN())), 0);
+  EXPECT_EQ(to_ns(duration<long, std::pico>(1500)), 2);
+  EXPECT_EQ(to_ns(duration<std::uint64_t, std::nano>(~0ULL)), highest);
+  EXPECT_EQ(to_ns(duration<int, std::ratio<60>>(2)), 120'000'000'000);
+}
+
+// TestSleep: not early
+TEST_P(Time, SleepIsNotEarly) {
+  run([] {
+    const auto start = weft::clock::now();
+    weft::sleep_for(15ms);
+    EXPECT_GE(weft::clock::now() - start, 15ms);
+    weft::sleep_until(start + 25ms);
+    EXPECT_GE(weft::clock::now() - start, 25ms);
+    const auto steady = std::chrono::steady_clock::now() + 5ms;
+    weft::sleep_until(steady);
+    EXPECT_GE(std::chrono::steady_clock::now(), steady);
+    const auto system = std::chrono::system_clock::now() + 5ms;
+    weft::sleep_until(system);
+    EXPECT_GE(std::chrono::system_clock::now(), system);
+  });
+}
+
+// TestSleepZeroDeadlock, TestOverflowSleep
+TEST_P(Time, NoTimeIsNoSleep) {
+  run([] {
+    weft::sleep_for(0s);
+    weft::sleep_for(-1s);
+    weft::sleep_for(std::chrono::hours::min());
+    weft::sleep_until(weft::clock::now() - 1s);
+    weft::sleep_until(weft::time_point::min());
+    EXPECT_TRUE(weft::sleep_for(background(), -1s));
+  });
+}
+
+TEST_P(Time, SleepEndsWithTheContext) {
+  run([] {
+    EXPECT_TRUE(weft::sleep_for(background(), 1ms));
+    auto [ctx, cancel] = weft::with_cancel(background());
+    EXPECT_TRUE(weft::sleep_until(ctx, weft::clock::now() + 1ms));
+    crew other(in_fibers());
+    other.start([&, &ctx = ctx] {
+      EXPECT_EQ(weft::sleep_for(ctx, std::chrono::hours::max()).error(), weft::errc::canceled);
+    });
+    for (int i = 0; i < 20; ++i) weft::yield();
+    cancel();
+    other.join();
+    EXPECT_EQ(weft::sleep_for(ctx, 1h).error(), weft::errc::canceled);
+    auto [timed, cancel_timed] = weft::with_timeout(background(), 2ms);
+    EXPECT_EQ(weft::sleep_for(timed, 1h).error(), weft::errc::deadline_exceeded);
+  });
+}
+
+TEST_P(Time, ManySleepers) {
+  run([] {
+    const int n = in_fibers() ? scaled(10000) : 50;
+    std::atomic<int> early{0};
+    crew crowd(in_fibers());
+    for (int i = 0; i < n; ++i) {
+      crowd.start([&, i] {
+        const auto until = weft::clock::now() + std::chrono::microseconds(i % 20000);
+        weft::sleep_until(until);
+        if (weft::clock::now() < until) ++early;
+      });
+    }
+    crowd.join();
+    EXPECT_EQ(early, 0);
+  });
+}
+
+// TestAfter, TestAfterTick
+TEST_P(Time, AfterDeliversOnce) {
+  run([] {
+    const auto start = weft::clock::now();
+    auto c = weft::after(10ms);
+    const auto at = c.recv();
+    ASSERT_TRUE(at);
+    EXPECT_GE(*at - start, 10ms);
+    EXPECT_TRUE(c.try_recv().empty());
+    for (int i = 0; i < 10; ++i) EXPECT_TRUE(weft::after(1ms).recv());
+    EXPECT_TRUE(weft::after(0s).recv());
+    EXPECT_TRUE(weft::after(-1s).recv());
+    (void)weft::after(1h);  // dropped: stopped
+    (void)weft::after(std::chrono::hours::max());
+  });
+}
+
+// TestAfterQueuing: the order of due times
+TEST_P(Time, AfterKeepsTheOrderOfDueTimes) {
+  run([] {
+    constexpr std::array slots{5, 3, 6, 6, 6, 1, 1, 2, 7, 9, 4, 8, 0};
+    auto result = weft::make_chan<int>(slots.size());
+    crew crowd(in_fibers());
+    const auto base = weft::clock::now() + 5ms;
+    for (const int slot : slots) {
+      crowd.start([=] {
+        (void)weft::after(base - weft::clock::now() + slot * 4ms).recv();
+        result.send(slot);
+      });
+    }
+    int last = -1;
+    int inversions = 0;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      const int slot = *result.recv();
+      inversions += slot < last ? 1 : 0;
+      last = slot;
+    }
+    // Each is due 4 ms after the one before; the receivers race to report only on a stalled
+    // machine.
+    EXPECT_LE(inversions, 3);
+  });
+}
+
+// TestAfterStop, TestReset
+TEST_P(Time, StopAndResetTellWhetherItWasArmed) {
+  run([] {
+    weft::timer t{1h};
+    EXPECT_TRUE(t.stop());
+    EXPECT_FALSE(t.stop());
+    EXPECT_FALSE(t.reset(1h));
+    EXPECT_TRUE(t.reset(1ms));
+    EXPECT_TRUE(t.channel().recv());
+    EXPECT_FALSE(t.stop());  // fired and received
+    EXPECT_FALSE(t.reset(1ms));
+    EXPECT_TRUE(t.channel().recv());
+    EXPECT_TRUE(t.channel().try_recv().empty());
+  });
+}
+
+// Go 1.23 (issues 37196, 69312): after stop or reset no value from before is ever received.
+TEST_P(Time, NoStaleValueAfterStopOrReset) {
+  run([] {
+    weft::timer t{1us};
+    yield_until([&] { return t.channel().len() == 1; });
+    EXPECT_TRUE(t.stop());  // it had fired, but nobody saw: taken back
+    EXPECT_TRUE(t.channel().try_recv().empty());
+    EXPECT_FALSE(t.reset(1us));
+    yield_until([&] { return t.channel().len() == 1; });
+    EXPECT_TRUE(t.reset(1h));
+    EXPECT_TRUE(t.channel().try_recv().empty());
+    EXPECT_TRUE(t.stop());
+  });
+}
+
+TEST_P(Time, StopRacesFiringStress) {
+  run([] {
+    const int n = scaled(in_fibers() ? 3000 : 500);
+    weft::timer t{1h};
+    for (int i = 0; i < n; ++i) {
+      (void)t.reset(std::chrono::microseconds(i % 50));
+      if (i % 3 == 0) weft::yield();
+      const auto reset_at = weft::clock::now();
+      if (i % 2 == 0) {
+        (void)t.stop();
+        EXPECT_TRUE(t.channel().try_recv().empty());
+      } else {
+        (void)t.reset(200us);
+        const auto at = t.channel().recv();
+        EXPECT_GE(*at, reset_at + 200us);  // not the one of before
+      }
+    }
+  });
+}
+
+TEST_P(Time, ConcurrentResetsKeepTheTimerWholeStress) {
+  run([] {
+    weft::timer t{1h};
+    crew crowd(in_fibers());
+    for (int k = 0; k < 3; ++k) {
+      crowd.start([&, k] {
+        for (int i = 0; i < scaled(1000); ++i) {
+          (void)t.reset(std::chrono::microseconds((i * (k + 1)) % 30));
+          if (i % 5 == 0) (void)t.stop();
+          (void)t.channel().try_recv();
+        }
+      });
+    }
+    crowd.join();
+    (void)t.reset(1ms);
+    EXPECT_TRUE(t.channel().recv());
+  });
+}
+
+TEST_P(Time, ATimersChannelOutlivesIt) {
+  run([] {
+    weft::recv_chan<weft::time_point> c;
+    {
+      weft::timer t{1ms};
+      c = t.channel();
+      EXPECT_EQ(c.cap(), 1U);
+      weft::timer moved = std::move(t);
+      EXPECT_TRUE(moved.stop());
+    }
+    EXPECT_TRUE(c.try_recv().empty());
+    EXPECT_FALSE(c.recv_for(5ms));  // a dropped timer is stopped
+  });
+}
+
+// TestZeroTimer: zero timers all fire
+TEST_P(Time, ZeroTimersFire) {
+  run([] {
+    for (int i = 0; i < scaled(in_fibers() ? 5000 : 500); ++i) {
+      weft::timer t{0s};
+      ASSERT_TRUE(t.channel().recv());
+    }
+  });
+}
+
+// TestTimerModifiedEarlier
+TEST_P(Time, MovingATimerForwardLosesNothing) {
+  run([] {
+    weft::timer t{std::chrono::hours::max()};
+    for (int i = 0; i < 10; ++i) {
+      (void)t.reset(1h);
+      (void)t.reset(2ms);
+      EXPECT_TRUE(t.channel().recv_for(10s));
+    }
+  });
+}
+
+// --- tickers
+
+// TestTicker, TestTeardown, TestTickerStopWithDirectInitialization
+TEST_P(Time, TickersTickWithoutDriftAndLoseTicksOfASlowReceiver) {
+  run([] {
+    const auto start = weft::clock::now();
+    weft::ticker t{2ms};
+    for (int i = 1; i <= 5; ++i) {
+      const auto at = t.channel().recv();
+      EXPECT_GE(*at - start, i * 2ms);
+    }
+    weft::sleep_for(20ms);
+    EXPECT_EQ(t.channel().len(), 1U);  // the others are lost
+    t.stop();
+    EXPECT_TRUE(t.channel().try_recv().empty());
+    EXPECT_FALSE(t.channel().recv_for(6ms));
+    t.reset(1ms);
+    EXPECT_TRUE(t.channel().recv());
+    EXPECT_TRUE(t.channel().recv());
+    for (int i = 0; i < 3; ++i) {
+      const weft::ticker brief{100ms};
+    }
+  });
+}
+
+// TestNewTickerLtZeroDuration, TestTickerResetLtZeroDuration
+TEST_P(Time, APeriodMustBePositive) {
+  run([] {
+    EXPECT_THROW(weft::ticker{0s}, weft::logic_error);
+    EXPECT_THROW(weft::ticker{-1s}, weft::logic_error);
+    weft::ticker t{1h};
+    EXPECT_THROW(t.reset(0s), weft::logic_error);
+    const weft::ticker longest{std::chrono::hours::max()};
+  });
+}
+
+// --- after_func
+
+// TestAfterFunc: a timer function that starts timers
+TEST_P(Time, AfterFuncRunsInAFiber) {
+  run([] {
+    auto done = weft::make_chan<std::uint64_t>(1);
+    weft::after_func(1ms, [=] {
+      weft::after_func(1ms, [=] { done.send(weft::this_fiber::id()); }).detach();
+    }).detach();
+    EXPECT_NE(done.recv(), 0U);
+    auto handle = weft::after_func(
+        0s, [=, v = std::make_unique<int>(7)] { done.send(static_cast<std::uint64_t>(*v)); });
+    EXPECT_EQ(done.recv(), 7U);
+    EXPECT_FALSE(handle.stop());
+  });
+}
+
+TEST_P(Time, AfterFuncStops) {
+  run([] {
+    std::atomic<bool> ran{false};
+    auto handle = weft::after_func(1h, [&] { ran = true; });
+    EXPECT_TRUE(handle.stop());
+    EXPECT_FALSE(handle.stop());
+    {
+      auto dropped = weft::after_func(2ms, [&] { ran = true; });
+    }
+    auto big = weft::after_func(1h, [&, l = large(1)] { ran = l.values[0] != 0; });
+    EXPECT_TRUE(big.stop());
+    weft::sleep_for(6ms);
+    EXPECT_FALSE(ran);
+  });
+}
+
+TEST_P(Time, AfterFuncStopRacesFiringStress) {
+  run([] {
+    const int n = scaled(in_fibers() ? 3000 : 500);
+    std::atomic<int> runs{0};
+    int stops = 0;
+    for (int i = 0; i < n; ++i) {
+      auto handle = weft::after_func(std::chrono::microseconds(i % 20), [&] { ++runs; });
+      if (i % 2 == 0) weft::yield();
+      if (handle.stop()) ++stops;
+    }
+    yield_until([&] { return runs + stops == n; });
+  });
+}
+
+TEST(TimeWithoutRuntime, TimersNeedOneSleepDoesNot) {
+  const auto before = weft::stats().live.timers;
+  EXPECT_THROW(weft::timer{1h}, weft::no_runtime_error);
+  EXPECT_THROW(weft::ticker{1h}, weft::no_runtime_error);
+  EXPECT_THROW((void)weft::after(1h), weft::no_runtime_error);
+  EXPECT_THROW(weft::after_func(1h, [] {}).detach(), weft::no_runtime_error);
+  const auto start = weft::clock::now();
+  weft::sleep_for(3ms);
+  EXPECT_GE(weft::clock::now() - start, 3ms);
+  auto c = weft::make_chan<int>();
+  EXPECT_EQ(c.recv_for(3ms).error(), weft::errc::deadline_exceeded);
+  EXPECT_EQ(weft::stats().live.timers, before);
+}
+
+}  // namespace
