@@ -102,7 +102,7 @@ TEST_F(DeadlineTest, AWriteDeadlineFreesAWriterWhosePeerDoesNotRead) {
   weft::run([] {
     auto [client, server] = make_tcp_pair();
     client.set_write_deadline(in(20ms));
-    EXPECT_EQ(client.write_all(std::string(64 << 20, 'x')).error(), weft::errc::deadline_exceeded);
+    EXPECT_EQ(client.write_all(more_than_fits()).error(), weft::errc::deadline_exceeded);
   });
 }
 
@@ -164,7 +164,7 @@ TEST_F(DeadlineTest, CancellingAContextEndsTheWait) {
       EXPECT_EQ(c.read_full(ctx, buffer).error(), weft::errc::canceled);
     });
     weft::fiber writer = weft::spawn([&c = client, &ctx = ctx] {
-      EXPECT_EQ(c.write_all(ctx, std::string(64 << 20, 'x')).error(), weft::errc::canceled);
+      EXPECT_EQ(c.write_all(ctx, more_than_fits()).error(), weft::errc::canceled);
     });
     until_waiting(3);
     cancel();

@@ -45,6 +45,12 @@ inline std::span<const std::byte> bytes(std::string_view text) {
   return std::as_bytes(std::span(text));
 }
 
+/// More than the socket buffers of both ends hold (Linux: up to 4 + 6 MiB): its writer must wait.
+inline const std::string& more_than_fits() {
+  static const std::string data(24 << 20, 'x');
+  return data;
+}
+
 /// Reads once and gives it as text; "error: ..." if it failed.
 inline std::string read_text(const weft::net::stream& c, std::size_t most = 4096) {
   std::string text(most, '\0');

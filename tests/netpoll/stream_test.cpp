@@ -133,7 +133,7 @@ TEST_F(StreamTest, MegabytesReachASlowReaderWhole) {
 TEST_F(StreamTest, WriteTakesWhatFitsAndSaysHowMuch) {
   weft::run([] {
     auto [client, server] = make_tcp_pair();
-    const std::string data(64 << 20, 'x');  // more than any socket buffer
+    const std::string& data = more_than_fits();
     const auto n = client.write(data);
     ASSERT_TRUE(n);
     EXPECT_GT(*n, 0U);
@@ -214,7 +214,7 @@ TEST_F(StreamTest, WritersDoNotInterleave) {
 TEST_F(StreamTest, ReaderAndWriterOfOneConnectionWaitAtTheSameTime) {
   weft::run([] {
     auto [client, server] = make_tcp_pair();
-    const std::string data(16 << 20, 'x');
+    const std::string& data = more_than_fits();
     weft::fiber reader = weft::spawn([&c = client] { EXPECT_EQ(read_all(c), "go on"); });
     weft::fiber writer =
         weft::spawn([&c = client, &data] { EXPECT_EQ(c.write_all(data), data.size()); });
