@@ -186,7 +186,7 @@ TEST_P(Time, NoStaleValueAfterStopOrReset) {
 
 TEST_P(Time, StopRacesFiringStress) {
   run([] {
-    const int n = scaled(in_fibers() ? 3000 : 500);
+    const int n = scaled(in_fibers() ? 3000 : 200);
     weft::timer t{1h};
     for (int i = 0; i < n; ++i) {
       (void)t.reset(std::chrono::microseconds(i % 50));
@@ -241,7 +241,7 @@ TEST_P(Time, ATimersChannelOutlivesIt) {
 // TestZeroTimer: zero timers all fire
 TEST_P(Time, ZeroTimersFire) {
   run([] {
-    for (int i = 0; i < scaled(in_fibers() ? 5000 : 500); ++i) {
+    for (int i = 0; i < scaled(in_fibers() ? 5000 : 150); ++i) {
       weft::timer t{0s};
       ASSERT_TRUE(t.channel().recv());
     }
@@ -331,7 +331,7 @@ TEST_P(Time, AfterFuncStops) {
 
 TEST_P(Time, AfterFuncStopRacesFiringStress) {
   run([] {
-    const int n = scaled(in_fibers() ? 3000 : 500);
+    const int n = scaled(in_fibers() ? 3000 : 200);
     std::atomic<int> runs{0};
     int stops = 0;
     for (int i = 0; i < n; ++i) {
