@@ -38,7 +38,7 @@ runtime_state* run_begin(const options& o) {
 }
 
 void run_main(runtime_state* rt, fiber_core* g, main_outcome* outcome) noexcept {
-  static_cast<void>(rt);
+  rt->mains.fetch_add(1);
   weft_threads.fetch_add(1);  // this thread waits for the runtime: it cannot wake anybody itself
   fiber_start(g);
   while (outcome->done.load(std::memory_order_acquire) == 0) {
@@ -52,6 +52,8 @@ void run_end(runtime_state* rt) {
 }
 
 void signal_main_done(main_outcome* outcome) noexcept {
+  // From here on fibers that sleep for ever are leftovers and no deadlock.
+  this_machine()->rt->mains.fetch_sub(1);
   std::atomic<std::uint32_t>* word = &outcome->done;
   word->store(1, std::memory_order_release);  // the outcome's frame may be gone after this
   os::futex_wake(word);

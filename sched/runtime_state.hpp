@@ -38,6 +38,7 @@ class runtime_state {
   inject_queue inject;
   std::atomic<std::int64_t> coarse_now{0};  // set by sysmon and by workers that read the clock
   std::atomic<std::uint64_t> handoffs{0};
+  std::atomic<int> mains{0};     // main fibers that have not returned (deadlock detection)
   std::atomic<int> external{0};  // plain threads inside ready() or spawn on this runtime
 
   std::mutex machines_lock;  // pool and list; taken only when an M is started, parked or stopped

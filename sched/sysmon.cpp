@@ -150,6 +150,9 @@ void trim_if_due(sysmon_state& s, std::int64_t now) noexcept {
 void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   rt->sysmon_word.store(0);
   rt->sysmon_asleep.store(true);
+  // The worker that went idle last may have looked while somebody was still on his way out of
+  // ready(); nobody else would look again.
+  check_deadlock(rt);
   if (rt->idle.count() == rt->n_procs && !rt->stopping.load()) {
     const bool to_trim = stack_pool_stats().in_depot > trim_above;
     os::futex_wait(&rt->sysmon_word, 0, to_trim ? now_ns() + trim_period_ns : -1);
