@@ -64,7 +64,7 @@ void* machine_main(void* argument) {
 
 // A new thread that will own p. Null when the limit or the kernel says no.
 machine* create_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
-  if (rt->machine_count >= static_cast<std::uint32_t>(rt->opts.max_threads)) return nullptr;
+  if (rt->machine_count.load() >= static_cast<std::uint32_t>(rt->opts.max_threads)) return nullptr;
   auto* m = new (std::nothrow) machine;
   if (m == nullptr) return nullptr;
   m->rt = rt;

@@ -44,7 +44,7 @@ class runtime_state {
   std::mutex machines_lock;  // pool and list; taken only when an M is started, parked or stopped
   machine* pool = nullptr;
   machine* all_machines = nullptr;
-  std::uint32_t machine_count = 0;
+  std::atomic<std::uint32_t> machine_count{0};  // written under the lock, read by stats
   std::uint32_t next_machine_id = 1;
 
   pthread_t sysmon_thread{};

@@ -53,7 +53,7 @@ runtime_stats stats_of(const runtime_state* rt) {
   s.idle_procs = rt->idle.count();
   s.detached = rt->detached.load();
   s.handoffs = rt->handoffs.load();
-  s.threads = static_cast<int>(rt->machine_count) + 1;
+  s.threads = static_cast<int>(rt->machine_count.load()) + 1;
   s.spawned = rt->spawned_elsewhere.load();
   for (const processor* p : rt->procs) {
     s.spawned += p->spawned.load(std::memory_order_relaxed);
