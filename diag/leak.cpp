@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/leak.hpp"
+#include <weft/leak.hpp>
 
 #include <algorithm>
 #include <array>
@@ -8,10 +8,10 @@
 #include <sstream>
 #include <tuple>
 
+#include <weft/time.hpp>
 #include "runtime/debug.hpp"
 #include "runtime/fiber_pool.hpp"
 #include "runtime/ledger.hpp"
-#include "weft/time.hpp"
 
 namespace weft::inline v0::leak {
 namespace {
@@ -102,8 +102,8 @@ guard::~guard() {
     weft::sleep_for(std::chrono::milliseconds(1));
     left = diff(before_);
   }
-  const bool leaked = std::any_of(left.rows.begin(), left.rows.end(),
-                                  [](const row& r) { return r.live > 0; });
+  const bool leaked =
+      std::any_of(left.rows.begin(), left.rows.end(), [](const row& r) { return r.live > 0; });
   if (!leaked) return;
   if (on_leak_ != nullptr) {
     on_leak_(left);

@@ -10,7 +10,7 @@
 
 #include <atomic>
 
-#include "weft/detail/config.hpp"
+#include <weft/detail/config.hpp>
 
 namespace weft::inline v0::detail {
 

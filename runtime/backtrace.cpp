@@ -8,9 +8,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <weft/detail/park.hpp>
 #include "runtime/debug.hpp"
 #include "runtime/ledger.hpp"
-#include "weft/detail/park.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
@@ -41,12 +41,17 @@ void print_name(const char* mangled, bool demangle) noexcept {
 
 const char* state_name(const fiber_core* g) noexcept {
   switch (g->state.load(std::memory_order_relaxed)) {
-    case fiber_state::dead: return "dead";
+    case fiber_state::dead:
+      return "dead";
     case fiber_state::fresh:
-    case fiber_state::runnable: return "runnable";
-    case fiber_state::running: return "running";
-    case fiber_state::waiting: return to_string(g->reason);
-    case fiber_state::abandoned: return "abandoned";
+    case fiber_state::runnable:
+      return "runnable";
+    case fiber_state::running:
+      return "running";
+    case fiber_state::waiting:
+      return to_string(g->reason);
+    case fiber_state::abandoned:
+      return "abandoned";
   }
   return "?";
 }
@@ -128,26 +133,46 @@ void print_fiber(fiber_core* g, bool is_self, bool demangle) noexcept {
 
 const char* to_string(wait_reason r) noexcept {
   switch (r) {
-    case wait_reason::none: return "waiting";
-    case wait_reason::chan_receive: return "chan receive";
-    case wait_reason::chan_send: return "chan send";
-    case wait_reason::chan_receive_nil: return "chan receive (nil chan)";
-    case wait_reason::chan_send_nil: return "chan send (nil chan)";
-    case wait_reason::select: return "select";
-    case wait_reason::select_no_cases: return "select (no cases)";
-    case wait_reason::sleep: return "sleep";
-    case wait_reason::io_wait: return "IO wait";
-    case wait_reason::mutex_lock: return "sync.Mutex.Lock";
-    case wait_reason::rwmutex_rlock: return "sync.RWMutex.RLock";
-    case wait_reason::rwmutex_lock: return "sync.RWMutex.Lock";
-    case wait_reason::cond_wait: return "sync.Cond.Wait";
-    case wait_reason::semacquire: return "semacquire";
-    case wait_reason::wait_group: return "sync.WaitGroup.Wait";
-    case wait_reason::join: return "join";
-    case wait_reason::context_done: return "context done";
-    case wait_reason::once: return "sync.Once.Do";
-    case wait_reason::blocking: return "syscall";
-    case wait_reason::yield: return "yield";
+    case wait_reason::none:
+      return "waiting";
+    case wait_reason::chan_receive:
+      return "chan receive";
+    case wait_reason::chan_send:
+      return "chan send";
+    case wait_reason::chan_receive_nil:
+      return "chan receive (nil chan)";
+    case wait_reason::chan_send_nil:
+      return "chan send (nil chan)";
+    case wait_reason::select:
+      return "select";
+    case wait_reason::select_no_cases:
+      return "select (no cases)";
+    case wait_reason::sleep:
+      return "sleep";
+    case wait_reason::io_wait:
+      return "IO wait";
+    case wait_reason::mutex_lock:
+      return "sync.Mutex.Lock";
+    case wait_reason::rwmutex_rlock:
+      return "sync.RWMutex.RLock";
+    case wait_reason::rwmutex_lock:
+      return "sync.RWMutex.Lock";
+    case wait_reason::cond_wait:
+      return "sync.Cond.Wait";
+    case wait_reason::semacquire:
+      return "semacquire";
+    case wait_reason::wait_group:
+      return "sync.WaitGroup.Wait";
+    case wait_reason::join:
+      return "join";
+    case wait_reason::context_done:
+      return "context done";
+    case wait_reason::once:
+      return "sync.Once.Do";
+    case wait_reason::blocking:
+      return "syscall";
+    case wait_reason::yield:
+      return "yield";
   }
   return "?";
 }

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "weft/detail/fiber_core.hpp"
+#include <weft/detail/fiber_core.hpp>
 
 namespace weft::inline v0::detail {
 

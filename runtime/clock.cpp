@@ -2,7 +2,7 @@
 // The clock: CLOCK_MONOTONIC in nanoseconds, saturating arithmetic on it.
 #include <time.h>
 
-#include "weft/detail/timer_node.hpp"
+#include <weft/detail/timer_node.hpp>
 
 namespace weft::inline v0::detail {
 

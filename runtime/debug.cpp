@@ -11,7 +11,7 @@
 #include <mutex>
 #include <string>
 
-#include "weft/log.hpp"
+#include <weft/log.hpp>
 
 namespace weft::inline v0 {
 namespace detail {

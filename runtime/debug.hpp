@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "weft/detail/config.hpp"
+#include <weft/detail/config.hpp>
 
 namespace weft::inline v0::detail {
 

@@ -6,8 +6,8 @@
 #include <bit>
 #include <new>
 
+#include <weft/detail/spin_lock.hpp>
 #include "runtime/os.hpp"
-#include "weft/detail/spin_lock.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
@@ -76,9 +76,7 @@ std::size_t block_class(std::size_t size) noexcept {
   return static_cast<std::size_t>(std::countr_zero(rounded)) - 7;
 }
 
-bool is_pooled(std::size_t size, std::size_t align) noexcept {
-  return size <= 4096 && align <= 64;
-}
+bool is_pooled(std::size_t size, std::size_t align) noexcept { return size <= 4096 && align <= 64; }
 
 }  // namespace
 

@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "weft/detail/fiber_core.hpp"
+#include <weft/detail/fiber_core.hpp>
 
 namespace weft::inline v0::detail {
 
@@ -16,7 +16,8 @@ class fiber_cache {
  public:
   /// Null when the kernel gives no more memory.
   [[nodiscard]] fiber_core* acquire() noexcept {
-    if (head_ == nullptr && !refill()) [[unlikely]] return nullptr;
+    if (head_ == nullptr && !refill()) [[unlikely]]
+      return nullptr;
     fiber_core* g = head_;
     head_ = g->sched_next;
     --count_;
@@ -25,7 +26,8 @@ class fiber_cache {
   void release(fiber_core* g) noexcept {
     g->sched_next = head_;
     head_ = g;
-    if (++count_ > high_water) [[unlikely]] spill();
+    if (++count_ > high_water) [[unlikely]]
+      spill();
   }
   /// Gives everything back to the global list.
   void flush() noexcept;

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "weft/detail/ledger.hpp"
+#include <weft/detail/ledger.hpp>
 
 namespace weft::inline v0::detail {
 

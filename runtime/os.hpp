@@ -15,7 +15,7 @@
 #include <cerrno>
 #include <cstdint>
 
-#include "weft/detail/config.hpp"
+#include <weft/detail/config.hpp>
 
 #ifndef MADV_GUARD_INSTALL  // Linux 6.13; missing in Debian 12's headers
 #define MADV_GUARD_INSTALL 102
@@ -33,8 +33,8 @@ inline void futex_wait(const std::atomic<std::uint32_t>* word, std::uint32_t exp
     ts.tv_sec = deadline_ns / 1'000'000'000;
     ts.tv_nsec = deadline_ns % 1'000'000'000;
   }
-  ::syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected,
-            deadline_ns >= 0 ? &ts : nullptr, nullptr, FUTEX_BITSET_MATCH_ANY);
+  ::syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected, deadline_ns >= 0 ? &ts : nullptr,
+            nullptr, FUTEX_BITSET_MATCH_ANY);
   errno = saved;
 }
 
@@ -47,8 +47,8 @@ inline void futex_wake(const std::atomic<std::uint32_t>* word, int n = 1) noexce
 }
 
 inline void* map_anonymous(std::size_t size, int extra_flags = 0) noexcept {
-  void* p = ::mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                   MAP_PRIVATE | MAP_ANONYMOUS | extra_flags, -1, 0);
+  void* p = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | extra_flags,
+                   -1, 0);
   return p == MAP_FAILED ? nullptr : p;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/detail/random.hpp"
+#include <weft/detail/random.hpp>
 
 #include <sys/random.h>
 

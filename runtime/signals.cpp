@@ -10,13 +10,13 @@
 #include <mutex>
 #include <typeinfo>
 
+#include <weft/detail/fatal.hpp>
 #include "runtime/asymmetric_barrier.hpp"
 #include "runtime/backtrace.hpp"
 #include "runtime/debug.hpp"
 #include "runtime/ledger.hpp"
 #include "runtime/os.hpp"
 #include "runtime/stack_pool.hpp"
-#include "weft/detail/fatal.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -26,8 +26,8 @@ panic_observer on_panic = nullptr;
 namespace {
 
 constexpr std::size_t signal_stack_bytes = 64U << 10;
-struct sigaction previous_segv {};
-struct sigaction previous_bus {};
+struct sigaction previous_segv{};
+struct sigaction previous_bus{};
 std::terminate_handler previous_terminate = nullptr;
 
 [[noreturn]] void end_process() noexcept {
@@ -112,7 +112,7 @@ const char* current_exception_text(std::exception_ptr& keep) noexcept {
 }
 
 void install_fault_handler(int signal, struct sigaction* previous) noexcept {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_sigaction = &on_fault;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   ::sigemptyset(&action.sa_mask);
@@ -128,7 +128,7 @@ void raise_descriptor_limit() noexcept {
 }
 
 void ignore_sigpipe() noexcept {
-  struct sigaction current {};
+  struct sigaction current{};
   // A handler of the user's stays.
   if (::sigaction(SIGPIPE, nullptr, &current) == 0 && current.sa_handler == SIG_DFL) {
     ::signal(SIGPIPE, SIG_IGN);

@@ -4,7 +4,7 @@
 // ignored (as Go does on sockets), and the soft RLIMIT_NOFILE raised to the hard one (as Go does).
 #pragma once
 
-#include "weft/detail/fiber_core.hpp"
+#include <weft/detail/fiber_core.hpp>
 
 namespace weft::inline v0::detail {
 

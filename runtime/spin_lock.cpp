@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/detail/spin_lock.hpp"
+#include <weft/detail/spin_lock.hpp>
 
 #include <sched.h>
 #include <time.h>

@@ -7,10 +7,10 @@
 #include <atomic>
 #include <cstring>
 
+#include <weft/detail/fatal.hpp>
+#include <weft/detail/spin_lock.hpp>
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
-#include "weft/detail/fatal.hpp"
-#include "weft/detail/spin_lock.hpp"
 
 #if WEFT_ASAN
 #include <sanitizer/asan_interface.h>
@@ -21,8 +21,8 @@ namespace {
 
 constexpr std::size_t arena_bytes = 64U << 20;
 constexpr std::uint64_t canary_word = 0x5745465443414e41;  // "WEFTCANA"
-constexpr std::uint64_t mprotect_budget = 30'000;           // of 32,745 that max_map_count allows
-constexpr std::size_t warm_reserve = 256;                   // depot stacks whose pages stay
+constexpr std::uint64_t mprotect_budget = 30'000;          // of 32,745 that max_map_count allows
+constexpr std::size_t warm_reserve = 256;                  // depot stacks whose pages stay
 
 constexpr std::uint32_t guard_size(int stack_class) noexcept {
   return stack_class == 0 ? 4U << 10 : 16U << 10;
@@ -123,7 +123,8 @@ void place_guard(char* base, int stack_class) noexcept {
     if (::madvise(base, size, MADV_GUARD_INSTALL) == 0) return;
     // EINVAL: a kernel before 6.13, or memory locked by mlockall
     pool.guard = guard_kind::mprotect;
-    if (debug_option("stacks") != nullptr) log_line("weft: stacks: no MADV_GUARD_INSTALL, mprotect");
+    if (debug_option("stacks") != nullptr)
+      log_line("weft: stacks: no MADV_GUARD_INSTALL, mprotect");
   }
   if (pool.guard == guard_kind::mprotect) {
     if (pool.carved < mprotect_budget && ::mprotect(base, size, PROT_NONE) == 0) return;
@@ -137,7 +138,8 @@ void place_guard(char* base, int stack_class) noexcept {
 
 void check_canary(const char* lo) noexcept {
   // Only when canaries were chosen from the start does every stack carry one.
-  if (!canary_everywhere) [[likely]] return;
+  if (!canary_everywhere) [[likely]]
+    return;
   std::uint64_t word = 0;
   std::memcpy(&word, lo, sizeof(word));
   if (word != canary_word) fatal("stack overflow found by canary (no guard pages)");
@@ -173,9 +175,12 @@ int stack_class_for(std::size_t size) noexcept {
 
 const char* to_string(guard_kind k) noexcept {
   switch (k) {
-    case guard_kind::madvise: return "MADV_GUARD_INSTALL";
-    case guard_kind::mprotect: return "mprotect";
-    case guard_kind::canary: return "canary";
+    case guard_kind::madvise:
+      return "MADV_GUARD_INSTALL";
+    case guard_kind::mprotect:
+      return "mprotect";
+    case guard_kind::canary:
+      return "canary";
   }
   return "?";
 }

@@ -7,15 +7,15 @@
 // A stack comes from a P's cache (stack_cache, owner only, no lock), from the depot (one lock), or
 // freshly carved. Only the fresh ones cost: 0.7 us for the guard, 1.5 us for the first page fault.
 // Guards: MADV_GUARD_INSTALL (Linux 6.13: no VMA of their own, a million are fine), else mprotect
-// for the first `mprotect_budget` stacks (two VMAs each against vm.max_map_count), else none, with a
-// canary word at the low end checked when the stack comes back. Which one is active is in stats.
+// for the first `mprotect_budget` stacks (two VMAs each against vm.max_map_count), else none, with
+// a canary word at the low end checked when the stack comes back. Which one is active is in stats.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 
-#include "weft/detail/config.hpp"
+#include <weft/detail/config.hpp>
 
 namespace weft::inline v0::detail {
 
@@ -44,7 +44,8 @@ class stack_cache {
  public:
   [[nodiscard]] stack_memory acquire(int stack_class) noexcept {
     bin& b = bins_[static_cast<std::size_t>(stack_class)];
-    if (b.count > 0) [[likely]] return {b.stacks[--b.count], usable_size(stack_class)};
+    if (b.count > 0) [[likely]]
+      return {b.stacks[--b.count], usable_size(stack_class)};
     return stack_acquire(stack_class);
   }
   void release(int stack_class, char* lo) noexcept;
@@ -63,10 +64,10 @@ class stack_cache {
 };
 
 struct stack_stats {
-  std::uint64_t mapped_bytes = 0;   // address space of all arenas
-  std::uint64_t stacks = 0;         // carved, of all classes
-  std::uint64_t in_depot = 0;       // idle in the depot (not in P caches)
-  std::uint64_t unguarded = 0;      // carved with a canary only
+  std::uint64_t mapped_bytes = 0;  // address space of all arenas
+  std::uint64_t stacks = 0;        // carved, of all classes
+  std::uint64_t in_depot = 0;      // idle in the depot (not in P caches)
+  std::uint64_t unguarded = 0;     // carved with a canary only
   guard_kind guard = guard_kind::madvise;
 };
 [[nodiscard]] stack_stats stack_pool_stats() noexcept;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/detail/cancel_node.hpp"
+#include <weft/detail/cancel_node.hpp>
 
 #include "sched/thread_fiber.hpp"
 

@@ -5,12 +5,12 @@
 // because nobody but this M can take from that cache before the switch is over (in_rt).
 #include <new>
 
+#include <weft/detail/spawn.hpp>
+#include <weft/error.hpp>
 #include "runtime/fiber_pool.hpp"
 #include "runtime/stack_pool.hpp"
 #include "sched/fiber_extension.hpp"
 #include "sched/runtime_state.hpp"
-#include "weft/detail/spawn.hpp"
-#include "weft/error.hpp"
 
 #if WEFT_TSAN
 extern "C" void __tsan_destroy_fiber(void* fiber);
@@ -231,8 +231,8 @@ bool fiber_clear_joiner(fiber_core* g, waiter* w) noexcept {
 
 namespace {
 
-// The user's code is over: tell a joiner. Its record stays alive until we are done with it: a joiner
-// that gives up (context, deadline) and finds us ahead waits for `ok` (fiber_join_ctx).
+// The user's code is over: tell a joiner. Its record stays alive until we are done with it: a
+// joiner that gives up (context, deadline) and finds us ahead waits for `ok` (fiber_join_ctx).
 void announce_end(fiber_core* g) noexcept {
   drop_extension(g);
   waiter* joiner = g->join.exchange(ended(), std::memory_order_acq_rel);

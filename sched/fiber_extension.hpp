@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "weft/detail/fiber_core.hpp"
+#include <weft/detail/fiber_core.hpp>
 
 namespace weft::inline v0::detail {
 

@@ -64,7 +64,8 @@ namespace {
 
 // Something that this P in particular has to do.
 bool own_work(const processor* p) noexcept {
-  return p->runnext != nullptr || !p->mailbox.empty() || p->has_io_requests.load(std::memory_order_acquire);
+  return p->runnext != nullptr || !p->mailbox.empty() ||
+         p->has_io_requests.load(std::memory_order_acquire);
 }
 
 // After wait(): who owns the P now?
@@ -80,8 +81,8 @@ bool settle_after_wait(machine* m, processor* p) noexcept {
       o = p->owner.load();
     }
     m->epoch++;
-    const std::uint64_t tag = (static_cast<std::uint64_t>(m->id) << 3) |
-                              (static_cast<std::uint64_t>(m->epoch) << 32);
+    const std::uint64_t tag =
+        (static_cast<std::uint64_t>(m->id) << 3) | (static_cast<std::uint64_t>(m->epoch) << 32);
     if (o != owner_woken || !p->owner.compare_exchange_strong(o, tag)) {
       m->p = nullptr;
       // A wake-up meant for another sleeper of this P may have ended up here.

@@ -35,15 +35,14 @@ struct machine;
 
 inline constexpr int max_procs = 256;
 
-/// The set of idle Ps. All operations sequentially consistent: they are rare and carry the protocol.
+/// The set of idle Ps. All operations sequentially consistent: they are rare and carry the
+/// protocol.
 class idle_set {
  public:
   void put(int i) noexcept { word(i).fetch_or(bit(i)); }
 
   /// True for the one caller that took the bit down.
-  [[nodiscard]] bool take(int i) noexcept {
-    return (word(i).fetch_and(~bit(i)) & bit(i)) != 0;
-  }
+  [[nodiscard]] bool take(int i) noexcept { return (word(i).fetch_and(~bit(i)) & bit(i)) != 0; }
 
   /// Takes any; -1 when there is none.
   [[nodiscard]] int take_any() noexcept {

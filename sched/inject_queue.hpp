@@ -7,8 +7,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include <weft/detail/spin_lock.hpp>
 #include "sched/poller.hpp"
-#include "weft/detail/spin_lock.hpp"
 
 namespace weft::inline v0::detail {
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/io.hpp"
 
+#include <weft/error.hpp>
 #include "runtime/asymmetric_barrier.hpp"
 #include "sched/runtime_state.hpp"
-#include "weft/error.hpp"
 
 namespace weft::inline v0::detail {
 namespace {

@@ -11,8 +11,8 @@
 namespace weft::inline v0::detail {
 
 /// A request on its way to another worker. Embedded in type-stable memory (one for each direction
-/// of a poll_desc, one more for disarming); `queued` is true from hand-over until it was carried out,
-/// and the owner must not reuse it before.
+/// of a poll_desc, one more for disarming); `queued` is true from hand-over until it was carried
+/// out, and the owner must not reuse it before.
 struct io_request {
   io_request* next = nullptr;
   int fd = -1;

@@ -9,14 +9,14 @@
 //   M:       in_rt = 1 (plain store); light barrier; read p->owner; equal to tag? -> go on
 //   sysmon:  CAS owner tag -> tag|request; heavy barrier; read in_rt; 0? CAS tag|request -> claimed
 //
-// Exclusion: suppose sysmon's last CAS succeeds while M is in a section whose check read `tag`. That
-// read precedes the request in modification order; the heavy barrier orders every access of M
+// Exclusion: suppose sysmon's last CAS succeeds while M is in a section whose check read `tag`.
+// That read precedes the request in modification order; the heavy barrier orders every access of M
 // before or after itself; a read after it would have seen the request, so the read, and in_rt = 1
 // before it, are before the barrier and visible to sysmon's load. It read 0, so a later in_rt = 0:
-// that section had ended, and the release/acquire pair on in_rt orders its accesses before the take.
-// A new section, whose in_rt = 1 sysmon did not see, is after the barrier and sees the request; the
-// two CAS on the same word then decide. tests/sched/handoff_model_test.cpp explores this.
-// A tag carries the number of the acquisition, so it never comes back.
+// that section had ended, and the release/acquire pair on in_rt orders its accesses before the
+// take. A new section, whose in_rt = 1 sysmon did not see, is after the barrier and sees the
+// request; the two CAS on the same word then decide. tests/sched/handoff_model_test.cpp explores
+// this. A tag carries the number of the acquisition, so it never comes back.
 #pragma once
 
 #include <pthread.h>
@@ -25,9 +25,9 @@
 #include <cerrno>
 #include <cstdint>
 
+#include <weft/detail/park.hpp>
 #include "runtime/asymmetric_barrier.hpp"
 #include "sched/processor.hpp"
-#include "weft/detail/park.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -40,26 +40,26 @@ struct machine : machine_head {
   // --- the M's own thread only
   processor* p = nullptr;
   std::uint64_t tag = 0;
-  fiber_core* current = nullptr;   // the fiber whose stack we are on; &g0 between fibers
-  fiber_core* pending = nullptr;   // g0 is to dispatch this one
-  char* dead_stack = nullptr;      // stack of a fiber that ended while we had no P
+  fiber_core* current = nullptr;  // the fiber whose stack we are on; &g0 between fibers
+  fiber_core* pending = nullptr;  // g0 is to dispatch this one
+  char* dead_stack = nullptr;     // stack of a fiber that ended while we had no P
   std::uint8_t dead_stack_class = 0;
-  eh_globals* eh = nullptr;        // this thread's; constant while the thread lives
-  int* err = nullptr;              // &errno of this thread
+  eh_globals* eh = nullptr;  // this thread's; constant while the thread lives
+  int* err = nullptr;        // &errno of this thread
   runtime_state* rt = nullptr;
   std::uint32_t id = 0;
   std::uint32_t epoch = 0;
-  std::uint32_t lock_depth = 0;    // lock_thread scopes of the current fiber
+  std::uint32_t lock_depth = 0;  // lock_thread scopes of the current fiber
   bool spinning = false;
-  fiber_core g0;                   // the scheduler loop, on the thread's own stack
-  fiber_core leaving;              // a dying fiber switches away from here: its G is in the pool
+  fiber_core g0;       // the scheduler loop, on the thread's own stack
+  fiber_core leaving;  // a dying fiber switches away from here: its G is in the pool
 
   // --- others
-  std::atomic<bool> detached{false};       // runs user code without a P (counted in rt)
+  std::atomic<bool> detached{false};        // runs user code without a P (counted in rt)
   std::atomic<std::uint32_t> wake_word{0};  // pool: 1 = next_p or stop is set
-  processor* next_p = nullptr;             // set by whoever takes it out of the pool
+  processor* next_p = nullptr;              // set by whoever takes it out of the pool
   bool next_spinning = false;
-  machine* pool_next = nullptr;            // under rt's machine lock
+  machine* pool_next = nullptr;  // under rt's machine lock
   machine* all_next = nullptr;
   pthread_t thread{};
   std::atomic<int> tid{0};
@@ -79,7 +79,8 @@ WEFT_INLINE processor* rt_enter(machine* m) noexcept {
   light_barrier();  // pairs with sysmon's heavy barrier
   processor* p = m->p;
   if (p == nullptr) return nullptr;
-  if (p->owner.load(std::memory_order_relaxed) != m->tag) [[unlikely]] return rt_enter_slow(m);
+  if (p->owner.load(std::memory_order_relaxed) != m->tag) [[unlikely]]
+    return rt_enter_slow(m);
   return p;
 }
 

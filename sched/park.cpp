@@ -3,7 +3,7 @@
 //
 // Locked instructions: park_commit 0 with runnext filled (1 when the ring is popped), ready 0 into
 // runnext, 1 more when it kicks another fiber out and finds a P idle.
-#include "weft/detail/park.hpp"
+#include <weft/detail/park.hpp>
 
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"

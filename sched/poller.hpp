@@ -11,7 +11,7 @@
 #include <memory>
 #include <system_error>
 
-#include "weft/detail/fiber_core.hpp"
+#include <weft/detail/fiber_core.hpp>
 
 namespace weft::inline v0::detail {
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The user's side of fibers and runtimes: run, join, blocking, labels, fiber-local values.
-#include "weft/run.hpp"
+#include <weft/run.hpp>
 
+#include <weft/detail/runtime_hooks.hpp>
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
 #include "sched/fiber_extension.hpp"
 #include "sched/runtime_state.hpp"
 #include "sched/thread_fiber.hpp"
-#include "weft/detail/runtime_hooks.hpp"
 
 namespace weft::inline v0 {
 namespace detail {
@@ -47,9 +47,7 @@ void run_main(runtime_state* rt, fiber_core* g, main_outcome* outcome) noexcept 
   weft_threads.fetch_sub(1);
 }
 
-void run_end(runtime_state* rt) {
-  runtime_stop(std::unique_ptr<runtime_state>(rt));
-}
+void run_end(runtime_state* rt) { runtime_stop(std::unique_ptr<runtime_state>(rt)); }
 
 void signal_main_done(main_outcome* outcome) noexcept {
   // From here on fibers that sleep for ever are leftovers and no deadlock.

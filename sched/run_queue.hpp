@@ -15,8 +15,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include <weft/detail/fiber_core.hpp>
 #include "sched/poller.hpp"
-#include "weft/detail/fiber_core.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -28,7 +28,8 @@ class run_queue {
   [[nodiscard]] bool push(fiber_core* g) noexcept {
     const std::uint32_t head = head_.load(std::memory_order_acquire);
     const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
-    if (tail - head >= capacity) [[unlikely]] return false;
+    if (tail - head >= capacity) [[unlikely]]
+      return false;
     slot(tail).store(g, std::memory_order_relaxed);
     tail_.store(tail + 1, std::memory_order_release);
     return true;

@@ -11,13 +11,13 @@
 #include <cstdlib>
 #include <system_error>
 
+#include <weft/detail/random.hpp>
+#include <weft/detail/spawn.hpp>
+#include <weft/error.hpp>
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
 #include "sched/fiber_extension.hpp"
-#include "weft/detail/random.hpp"
-#include "weft/detail/spawn.hpp"
-#include "weft/error.hpp"
 
 #if WEFT_TSAN
 extern "C" void __tsan_destroy_fiber(void* fiber);

@@ -10,14 +10,14 @@
 #include <mutex>
 #include <vector>
 
+#include <weft/detail/cancel_node.hpp>
+#include <weft/detail/runtime_hooks.hpp>
+#include <weft/options.hpp>
+#include <weft/stats.hpp>
 #include "sched/idle.hpp"
 #include "sched/inject_queue.hpp"
 #include "sched/machine.hpp"
 #include "sched/processor.hpp"
-#include "weft/detail/cancel_node.hpp"
-#include "weft/detail/runtime_hooks.hpp"
-#include "weft/options.hpp"
-#include "weft/stats.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -32,8 +32,8 @@ class runtime_state {
   std::vector<processor*> procs;  // fixed from start to stop
 
   idle_set idle;
-  alignas(cache_line) std::atomic<int> spinning{0};   // Ms looking for work
-  alignas(cache_line) std::atomic<int> detached{0};   // Ms in user code or blocking calls, P taken
+  alignas(cache_line) std::atomic<int> spinning{0};  // Ms looking for work
+  alignas(cache_line) std::atomic<int> detached{0};  // Ms in user code or blocking calls, P taken
   std::atomic<bool> stopping{false};
   inject_queue inject;
   std::atomic<std::int64_t> coarse_now{0};  // set by sysmon and by workers that read the clock
@@ -51,7 +51,7 @@ class runtime_state {
   std::atomic<std::uint32_t> sysmon_word{0};
   std::atomic<bool> sysmon_asleep{false};
 
-  std::atomic<std::uint64_t> spawned_elsewhere{0};   // by threads without a P
+  std::atomic<std::uint64_t> spawned_elsewhere{0};  // by threads without a P
   std::atomic<std::uint64_t> finished_elsewhere{0};
 
   bool randomise = false;      // run order, in sanitizer presets and WEFT_DEBUG=random=1

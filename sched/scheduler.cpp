@@ -8,12 +8,12 @@
 // fibers that wake each other passes every waiting fiber at most dispatch_budget times.
 #include <sched.h>
 
+#include <weft/detail/fatal.hpp>
+#include <weft/detail/random.hpp>
+#include <weft/detail/spawn.hpp>
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
 #include "sched/runtime_state.hpp"
-#include "weft/detail/fatal.hpp"
-#include "weft/detail/random.hpp"
-#include "weft/detail/spawn.hpp"
 
 extern "C" void weft_fiber_entry();
 
@@ -277,8 +277,7 @@ void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept {
   g->m.store(m, std::memory_order_relaxed);
   g->state.store(fiber_state::running, std::memory_order_relaxed);
   m->current = g;
-  p->sched_tick.store(p->sched_tick.load(std::memory_order_relaxed) + 1,
-                      std::memory_order_relaxed);
+  p->sched_tick.store(p->sched_tick.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   load_thread_state(m, g);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "weft/stats.hpp"
+#include <weft/stats.hpp>
 
 #include <ostream>
 
@@ -23,9 +23,15 @@ void count_states(const runtime_state* rt, runtime_stats& s) {
         if (state == fiber_state::dead) return;
         switch (state) {
           case fiber_state::fresh:
-          case fiber_state::runnable: ++ctx->s->runnable; break;
-          case fiber_state::running: ++ctx->s->running; break;
-          default: ++ctx->s->waiting; break;
+          case fiber_state::runnable:
+            ++ctx->s->runnable;
+            break;
+          case fiber_state::running:
+            ++ctx->s->running;
+            break;
+          default:
+            ++ctx->s->waiting;
+            break;
         }
       },
       &c);
@@ -84,9 +90,9 @@ std::ostream& operator<<(std::ostream& os, const runtime_stats& s) {
   return os << "live:    " << s.live << "\nfibers:  runnable " << s.runnable << ", running "
             << s.running << ", waiting " << s.waiting << ", ever started " << s.spawned
             << "\nsched:   procs " << s.procs << " (idle " << s.idle_procs << "), threads "
-            << s.threads << ", detached " << s.detached << ", steals " << s.steals
-            << ", handoffs " << s.handoffs << "\nwaiting: timers " << s.armed_timers << ", polls "
-            << s.armed_polls << " (" << s.netpoll << ")\nstacks:  " << s.stacks << " carved, "
+            << s.threads << ", detached " << s.detached << ", steals " << s.steals << ", handoffs "
+            << s.handoffs << "\nwaiting: timers " << s.armed_timers << ", polls " << s.armed_polls
+            << " (" << s.netpoll << ")\nstacks:  " << s.stacks << " carved, "
             << (s.stack_bytes_mapped >> 20) << " MiB of address space, guard by " << s.stack_guard
             << ", unguarded " << s.stacks_unguarded << '\n';
 }

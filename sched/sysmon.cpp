@@ -4,7 +4,8 @@
 // sleeps when everything is idle.
 //
 // Blocked and busy are told apart by the thread's CPU clock: not advancing, with the thread really
-// asleep (not merely preempted), while work waits -> take the P at once. A hog loses it after 10 ms.
+// asleep (not merely preempted), while work waits -> take the P at once. A hog loses it after 10
+// ms.
 #include <fcntl.h>
 #include <time.h>
 

@@ -4,13 +4,13 @@
 // runtime.
 #pragma once
 
-#include "weft/detail/cancel_node.hpp"
-#include "weft/detail/fiber_core.hpp"
+#include <weft/detail/cancel_node.hpp>
+#include <weft/detail/fiber_core.hpp>
 
 namespace weft::inline v0::detail {
 
 struct thread_fiber : fiber_core {
-  wake_extras* extras = nullptr;     // of the current park, if it has a deadline
+  wake_extras* extras = nullptr;  // of the current park, if it has a deadline
   std::int64_t deadline = never;
 };
 

@@ -150,7 +150,8 @@ void timer_heap::remove_at(std::size_t i) noexcept {
 
 bool timer_heap::check_invariants() noexcept {
   lock_.lock();
-  bool good = size_.load() == count_ && next_when_.load() == (count_ == 0 ? never : entries_[0].when);
+  bool good =
+      size_.load() == count_ && next_when_.load() == (count_ == 0 ? never : entries_[0].when);
   for (std::size_t i = 0; good && i < count_; ++i) {
     good = entries_[i].node->pos == i && entries_[i].node->heap.load() == this &&
            entries_[i].when == entries_[i].node->when &&

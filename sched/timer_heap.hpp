@@ -12,8 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "weft/detail/spin_lock.hpp"
-#include "weft/detail/timer_node.hpp"
+#include <weft/detail/spin_lock.hpp>
+#include <weft/detail/timer_node.hpp>
 
 namespace weft::inline v0::detail {
 
@@ -39,9 +39,7 @@ class timer_heap {
   [[nodiscard]] std::int64_t next_when() const noexcept {
     return next_when_.load(std::memory_order_acquire);
   }
-  [[nodiscard]] std::size_t size() const noexcept {
-    return size_.load(std::memory_order_relaxed);
-  }
+  [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_relaxed); }
 
   /// Heap property, positions and back pointers; for tests.
   [[nodiscard]] bool check_invariants() noexcept;

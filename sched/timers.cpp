@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // timer_start and friends: which P's heap a timer goes to, and who must hear of it.
+#include <weft/detail/timer_node.hpp>
 #include "sched/runtime_state.hpp"
-#include "weft/detail/timer_node.hpp"
 
 namespace weft::inline v0::detail {
 namespace {

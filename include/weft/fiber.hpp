@@ -102,7 +102,7 @@ WEFT_EXPORT void set_panic_handler(void (*handler)(const panic_info&)) noexcept;
 
 namespace detail {
 WEFT_EXPORT void report_caught(std::exception_ptr e) noexcept;
-}
+}  // namespace detail
 
 template <std::invocable F>
 WEFT_INLINE void go(catching_t /*tag*/, F&& fn,
@@ -126,9 +126,7 @@ class [[nodiscard]] fiber {
 
   [[nodiscard]] bool joinable() const noexcept { return handle_.get() != nullptr; }
   /// Id of the fiber, 0 when not joinable.
-  [[nodiscard]] std::uint64_t id() const noexcept {
-    return joinable() ? handle_.get()->id : 0;
-  }
+  [[nodiscard]] std::uint64_t id() const noexcept { return joinable() ? handle_.get()->id : 0; }
   /// Waits for its end, from fibers and plain threads. Throws logic_error when not joinable.
   WEFT_EXPORT void join();
   /// The same, at most until ctx is done: then its error, and the fiber stays joinable.
@@ -142,8 +140,7 @@ class [[nodiscard]] fiber {
 /// Starts a fiber and returns a handle on it.
 template <std::invocable F>
 WEFT_INLINE fiber spawn(F&& fn, std::source_location loc = std::source_location::current()) {
-  return fiber(
-      detail::spawn_handle(nullptr, std::forward<F>(fn), detail::site_of(loc), nullptr));
+  return fiber(detail::spawn_handle(nullptr, std::forward<F>(fn), detail::site_of(loc), nullptr));
 }
 template <std::invocable F>
 WEFT_INLINE fiber spawn(const fiber_options& o, F&& fn,
@@ -157,9 +154,9 @@ namespace detail {
 /// G (or its block) until the last handle is gone.
 template <class F, class T>
 struct async_closure {
-  using stored = std::conditional_t<std::is_void_v<T>, char,
-                                    std::conditional_t<std::is_reference_v<T>,
-                                                       std::add_pointer_t<T>, T>>;
+  using stored =
+      std::conditional_t<std::is_void_v<T>, char,
+                         std::conditional_t<std::is_reference_v<T>, std::add_pointer_t<T>, T>>;
   std::optional<stored> value;
   std::exception_ptr exception;
   std::optional<F> fn;
@@ -254,8 +251,8 @@ auto detail_make_future(detail::runtime_state* rt, F&& fn, const void* site) {
   using function = std::decay_t<F>;
   using T = std::invoke_result_t<function&>;
   using closure = detail::async_closure<function, T>;
-  detail::fiber_core* g = detail::fiber_make_in(
-      rt, closure(std::forward<F>(*detail::launder_ptr(&fn))), site, nullptr);
+  detail::fiber_core* g =
+      detail::fiber_make_in(rt, closure(std::forward<F>(*detail::launder_ptr(&fn))), site, nullptr);
   g->refs.store(2, std::memory_order_relaxed);
   detail::fiber_start(g);
   return future<T>(detail::fiber_handle(g), [](detail::fiber_core* core, void* out) {
@@ -327,8 +324,8 @@ namespace this_fiber {
 [[nodiscard]] WEFT_EXPORT std::uint64_t id() noexcept;
 /// The name given in fiber_options, or "".
 [[nodiscard]] WEFT_EXPORT std::string_view name() noexcept;
-/// Sets a label of this fiber; fibers that it starts from now on inherit it. Throws logic_error on a
-/// plain thread.
+/// Sets a label of this fiber; fibers that it starts from now on inherit it. Throws logic_error on
+/// a plain thread.
 WEFT_EXPORT void set_label(std::string_view key, std::string_view value);
 /// The value of a label, or "". Valid until the label is set again.
 [[nodiscard]] WEFT_EXPORT std::string_view label(std::string_view key) noexcept;
@@ -340,8 +337,8 @@ namespace detail {
 WEFT_EXPORT void fiber_local_set(const void* key, void* value, void (*destroy)(void*));
 }  // namespace detail
 
-/// A variable of which every fiber (and every plain thread that touches it) has its own, made by T's
-/// default constructor on first use and destroyed when the fiber ends. Give it static duration.
+/// A variable of which every fiber (and every plain thread that touches it) has its own, made by
+/// T's default constructor on first use and destroyed when the fiber ends. Give it static duration.
 template <class T>
 class fiber_local {
  public:

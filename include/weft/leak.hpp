@@ -14,7 +14,7 @@ namespace weft::inline v0::leak {
 
 /// One creation site and what it has alive.
 struct row {
-  std::string kind;      ///< "fiber", "channel", "timer", "ticker", "context", "connection", ...
+  std::string kind;  ///< "fiber", "channel", "timer", "ticker", "context", "connection", ...
   std::string file;
   std::uint32_t line = 0;
   std::string function;

@@ -75,8 +75,7 @@ int run_on(runtime_state* rt, F& fn, const void* site) {
 /// Throws what fn threw; std::system_error (errc::already_running) if a run is in progress, or the
 /// kernel's error if threads or descriptors cannot be had.
 template <std::invocable F>
-int run(const options& o, F&& fn,
-        std::source_location loc = std::source_location::current()) {
+int run(const options& o, F&& fn, std::source_location loc = std::source_location::current()) {
   struct ender {
     detail::runtime_state* rt;
     ~ender() { detail::run_end(rt); }

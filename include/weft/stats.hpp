@@ -11,7 +11,7 @@ namespace weft::inline v0 {
 
 /// What is alive. Two equal values before and after some work mean: nothing left behind.
 struct accounts {
-  std::int64_t fibers = 0;       ///< started and not ended
+  std::int64_t fibers = 0;  ///< started and not ended
   std::int64_t channels = 0;
   std::int64_t timers = 0;
   std::int64_t tickers = 0;
@@ -38,12 +38,12 @@ struct runtime_stats {
   std::uint64_t handoffs = 0;
   std::int64_t armed_timers = 0;
   std::int64_t armed_polls = 0;
-  const char* netpoll = "";   ///< "io_uring" or "epoll"
+  const char* netpoll = "";  ///< "io_uring" or "epoll"
   // stacks
   std::uint64_t stacks = 0;              ///< carved out of arenas so far
   std::uint64_t stack_bytes_mapped = 0;  ///< address space of the arenas
   std::uint64_t stacks_unguarded = 0;
-  const char* stack_guard = "";          ///< which kind of guard is active
+  const char* stack_guard = "";  ///< which kind of guard is active
 
   /// Compares what is alive, not the counters.
   [[nodiscard]] bool operator==(const runtime_stats& other) const { return live == other.live; }

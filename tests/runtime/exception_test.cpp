@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "weft/fiber.hpp"
-#include "weft/run.hpp"
+#include <weft/fiber.hpp>
+#include <weft/run.hpp>
 
 namespace {
 

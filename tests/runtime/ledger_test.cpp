@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "weft/detail/spawn.hpp"
+#include <weft/detail/spawn.hpp>
 
 namespace {
 

@@ -2,9 +2,9 @@
 // What the process says when a fiber overflows its stack, and that sanitizers see fiber stacks.
 #include <gtest/gtest.h>
 
+#include <weft/fiber.hpp>
+#include <weft/run.hpp>
 #include "tests/support/child.hpp"
-#include "weft/fiber.hpp"
-#include "weft/run.hpp"
 
 namespace {
 

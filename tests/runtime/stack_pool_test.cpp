@@ -10,9 +10,9 @@
 #include <string>
 #include <vector>
 
+#include <weft/fiber.hpp>
+#include <weft/run.hpp>
 #include "tests/support/child.hpp"
-#include "weft/fiber.hpp"
-#include "weft/run.hpp"
 
 namespace {
 

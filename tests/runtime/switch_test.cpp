@@ -9,8 +9,8 @@
 #include <cstring>
 #include <vector>
 
-#include "weft/fiber.hpp"
-#include "weft/run.hpp"
+#include <weft/fiber.hpp>
+#include <weft/run.hpp>
 
 namespace {
 
@@ -95,8 +95,9 @@ TEST(Switch, KeepsOverAlignedFramesAndDynamicStackMemory) {
   });
 }
 
-// glibc declares __errno_location const, so a compiler may keep errno's address over a switch within
-// one function (docs: the rules page); code that reads errno after a park does so in another one.
+// glibc declares __errno_location const, so a compiler may keep errno's address over a switch
+// within one function (docs: the rules page); code that reads errno after a park does so in another
+// one.
 WEFT_NOINLINE int read_errno() { return errno; }
 WEFT_NOINLINE void write_errno(int value) { errno = value; }
 

@@ -11,10 +11,10 @@
 #include <thread>
 #include <vector>
 
-#include "weft/detail/timer_node.hpp"
-#include "weft/fiber.hpp"
-#include "weft/run.hpp"
-#include "weft/time.hpp"
+#include <weft/detail/timer_node.hpp>
+#include <weft/fiber.hpp>
+#include <weft/run.hpp>
+#include <weft/time.hpp>
 
 namespace {
 

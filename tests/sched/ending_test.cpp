@@ -12,15 +12,15 @@
 #include <thread>
 #include <tuple>
 
+#include <weft/chan.hpp>
+#include <weft/context.hpp>
+#include <weft/fiber.hpp>
+#include <weft/mutex.hpp>
+#include <weft/run.hpp>
+#include <weft/select.hpp>
+#include <weft/time.hpp>
+#include <weft/wait_group.hpp>
 #include "tests/support/child.hpp"
-#include "weft/chan.hpp"
-#include "weft/context.hpp"
-#include "weft/fiber.hpp"
-#include "weft/mutex.hpp"
-#include "weft/run.hpp"
-#include "weft/select.hpp"
-#include "weft/time.hpp"
-#include "weft/wait_group.hpp"
 
 namespace {
 
@@ -116,19 +116,44 @@ void run_with_leftovers(weft::chan<int>& outliving, weft::mutex& outliving_mutex
     weft::wait_group never_done;
     never_done.add(1);
     std::atomic<int> started{0};
-    weft::go([&] { ++started; static_cast<void>(outliving.recv()); });
-    weft::go([&] { ++started; static_cast<void>(idle.recv()); });
-    weft::go([&] { ++started; idle.send(1); idle.send(2); });
-    weft::go([&] { ++started; never_done.wait(); });
-    weft::go([&] { ++started; weft::sleep_for(1h); });
+    weft::go([&] {
+      ++started;
+      static_cast<void>(outliving.recv());
+    });
+    weft::go([&] {
+      ++started;
+      static_cast<void>(idle.recv());
+    });
+    weft::go([&] {
+      ++started;
+      idle.send(1);
+      idle.send(2);
+    });
+    weft::go([&] {
+      ++started;
+      never_done.wait();
+    });
+    weft::go([&] {
+      ++started;
+      weft::sleep_for(1h);
+    });
     weft::go([&] {
       ++started;
       std::ignore = weft::select(weft::on_recv(outliving, [](std::optional<int>) {}),
-                   weft::on_timeout(1h, [] {}));
+                                 weft::on_timeout(1h, [] {}));
     });
-    weft::go([&] { ++started; outliving_mutex.lock(); });
-    weft::go([&] { ++started; std::ignore = weft::chan<int>{}.recv(); });
-    weft::go([&] { ++started; for (;;) weft::yield(); });
+    weft::go([&] {
+      ++started;
+      outliving_mutex.lock();
+    });
+    weft::go([&] {
+      ++started;
+      std::ignore = weft::chan<int>{}.recv();
+    });
+    weft::go([&] {
+      ++started;
+      for (;;) weft::yield();
+    });
     while (started.load() < 9) weft::yield();
     weft::go([] {});  // perhaps never run
   });

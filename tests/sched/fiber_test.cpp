@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starting, joining, results, labels, fiber-local values; from fibers and from plain threads.
-#include "weft/fiber.hpp"
+#include <weft/fiber.hpp>
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "weft/run.hpp"
+#include <weft/run.hpp>
 
 namespace {
 

@@ -100,7 +100,8 @@ struct model {
         push(n);
         break;
       }
-      default: break;
+      default:
+        break;
     }
   }
 

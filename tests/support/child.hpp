@@ -14,8 +14,8 @@
 namespace weft_test {
 
 struct child_result {
-  int code = -1;    // exit code, or -1
-  int signal = 0;   // terminating signal, or 0
+  int code = -1;   // exit code, or -1
+  int signal = 0;  // terminating signal, or 0
   std::string error;
 };
 

@@ -79,8 +79,7 @@ class wake_extras {
 
  private:
   static void fire_thunk(timer_node* t, std::int64_t now) noexcept;
-  friend bool cancel_locked(cancel_node*, std::error_code, std::error_code,
-                            fiber_core**) noexcept;
+  friend bool cancel_locked(cancel_node*, std::error_code, std::error_code, fiber_core**) noexcept;
   friend struct thread_park_access;
 
   cancel_node* node_;

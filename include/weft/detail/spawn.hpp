@@ -14,7 +14,7 @@
 
 namespace weft::inline v0 {
 struct fiber_options;
-}
+}  // namespace weft::inline v0
 
 namespace weft::inline v0::detail {
 

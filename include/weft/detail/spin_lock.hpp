@@ -22,7 +22,8 @@ namespace weft::inline v0::detail {
 class spin_lock {
  public:
   WEFT_INLINE void lock() noexcept {
-    if (word_.exchange(1, std::memory_order_acquire) != 0) [[unlikely]] lock_slow();
+    if (word_.exchange(1, std::memory_order_acquire) != 0) [[unlikely]]
+      lock_slow();
   }
   [[nodiscard]] WEFT_INLINE bool try_lock() noexcept {
     return word_.exchange(1, std::memory_order_acquire) == 0;
