@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <cstddef>
 #include <new>
 
 #include <weft/detail/spin_lock.hpp>
@@ -26,9 +27,30 @@ global_list list;
 
 // Slabs are filled one after the other; `carved` counts constructed Gs over all of them. Written
 // under list.lock, read without it by walkers (release / acquire).
-fiber_core** slabs = nullptr;
 std::uint32_t slab_count = 0;
-std::atomic<std::size_t> carved{0};
+}  // namespace
+
+extern "C" {
+// Plain names and a table of offsets, so that scripts/weft-gdb.py finds the fibers of a process or
+// a core file without debug information of the library.
+WEFT_EXPORT fiber_core** weft_debug_slabs = nullptr;
+WEFT_EXPORT std::atomic<std::size_t> weft_debug_carved{0};
+WEFT_EXPORT extern const std::size_t weft_debug_layout[8];
+const std::size_t weft_debug_layout[8] = {
+    1,  // version of this table
+    sizeof(fiber_core),
+    fibers_a_slab,
+    offsetof(fiber_core, frame),
+    offsetof(fiber_core, id),
+    offsetof(fiber_core, state),
+    offsetof(fiber_core, reason),
+    offsetof(fiber_core, stack_lo),
+};
+}
+
+namespace {
+fiber_core**& slabs = weft_debug_slabs;
+std::atomic<std::size_t>& carved = weft_debug_carved;
 
 bool map_slab_locked() noexcept {
   if (slabs == nullptr) {
