@@ -61,7 +61,8 @@ std::error_code epoll_poller::arm(int fd, unsigned direction, std::uint64_t key)
   }
   if (fd < 0) return {EBADF, std::system_category()};
   if (auto error = reserve(fd)) return error;
-  if (!desc_may_arm(key)) return {};  // closed on the way here; nobody waits
+  const key_use use(key, key_use::while_closing::no);
+  if (!use.valid()) return {};  // closed on the way here; nobody waits
   registration& r = registrations_[static_cast<std::size_t>(fd)];
   if (r.record != record_of(key)) {
     // The number meant another descriptor before; what was armed for it died with it.
@@ -94,8 +95,10 @@ void epoll_poller::disarm(int fd, unsigned direction, std::uint64_t key) noexcep
   if (r.record != record_of(key) || (r.directions & direction) == 0) return;
   r.directions &= ~direction;
   set_armed(armed() - 1);
-  // Fails harmlessly if the number is closed already.
-  static_cast<void>(control(r.directions == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, fd, r));
+  // Once the number is closed the kernel has dropped the registration.
+  if (const key_use use(key, key_use::while_closing::yes); use.valid()) {
+    static_cast<void>(control(r.directions == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, fd, r));
+  }
   // As with io_uring, a notification taken back counts as fired: whoever waits looks again.
   try {
     always_ready_.push_back(key);
@@ -118,9 +121,12 @@ void epoll_poller::fire(int fd, unsigned directions, fiber_list& ready) noexcept
   if (directions == 0) return;
   r.directions &= ~directions;
   set_armed(armed() - static_cast<std::uint32_t>(__builtin_popcount(directions)));
-  // ONESHOT has disabled both directions: the other one goes on. A number closed meanwhile has no
-  // registration here (ENOENT, EBADF): its waiters have been told by close.
-  if (r.directions != 0) static_cast<void>(control(EPOLL_CTL_MOD, fd, r));
+  // ONESHOT has disabled both directions: the other one goes on, unless the descriptor is closed
+  // (its waiters have been told by that).
+  if (r.directions != 0) {
+    const key_use use(r.record, key_use::while_closing::no);
+    if (use.valid()) static_cast<void>(control(EPOLL_CTL_MOD, fd, r));
+  }
   if ((directions & poll_read) != 0) poll_fire(r.record | read_side, ready);
   if ((directions & poll_write) != 0) poll_fire(r.record | write_side, ready);
 }

@@ -42,7 +42,7 @@ void enqueue(poll_desc* d, wait_queue& queue, waiter& w, fiber_core* g, bool mul
 
 // A deadline set while no runtime could run its timer, or whose runtime has ended.
 void start_missing_timer(poll_desc* d, fd_side& s) noexcept {
-  d->deadline_lock.lock();
+  d->call_lock.lock();
   d->lock.lock();
   const std::int64_t when = s.deadline;
   const bool wanted = when != never && !d->closing;
@@ -50,7 +50,7 @@ void start_missing_timer(poll_desc* d, fd_side& s) noexcept {
   if (wanted && s.timer.heap.load(std::memory_order_acquire) == nullptr) {
     static_cast<void>(timer_start(&s.timer, when));
   }
-  d->deadline_lock.unlock();
+  d->call_lock.unlock();
 }
 
 // Arms a side that the caller has marked armed, and records where.
@@ -61,11 +61,13 @@ std::error_code arm_side(poll_desc* d, unsigned side) noexcept {
   if (error) return error;
   d->lock.lock();
   s.armed_p = p;
-  // A close() that came in between knew no P to turn to.
-  if (d->closing && s.armed) {
-    io_disarm(s.armed_rt, p, d->fd, direction_of(side), d->key(side), &s.disarm_request);
-  }
+  const bool closed_meanwhile = d->closing;
   d->lock.unlock();
+  if (closed_meanwhile) {  // close() may have known no P to turn to
+    d->call_lock.lock();
+    desc_disarm_locked(d, side);
+    d->call_lock.unlock();
+  }
   return {};
 }
 

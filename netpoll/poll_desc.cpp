@@ -123,6 +123,16 @@ poll_desc* desc_open(int fd, bool owns_fd, bool is_socket, const void* site) noe
   return d;
 }
 
+void desc_disarm_locked(poll_desc* d, unsigned side) noexcept {
+  fd_side& s = d->side[side];
+  d->lock.lock();
+  runtime_state* rt = s.armed_rt;
+  const int p = s.armed ? s.armed_p : -1;
+  d->lock.unlock();
+  if (p < 0 || s.disarm_request.queued.load(std::memory_order_acquire)) return;
+  io_disarm(rt, p, d->fd, direction_of(side), d->key(side), &s.disarm_request);
+}
+
 void desc_close(poll_desc* d, bool settle_reads) noexcept {
   fiber_list woken;
   d->lock.lock();
@@ -135,22 +145,20 @@ void desc_close(poll_desc* d, bool settle_reads) noexcept {
     fd_side& s = d->side[i];
     wake_all(s.parked, fd_wake::closed, woken);
     wake_all(s.turns, fd_wake::closed, woken);
-    // Under the lock, so that the runtime it is armed in cannot end meanwhile
-    // (poll_forget_runtime takes it too). Before the number is closed: an io_uring poll holds the
-    // file, and one that is not submitted yet must be followed by its removal in the same queue.
-    if (s.armed && s.armed_p >= 0) {
-      io_disarm(s.armed_rt, s.armed_p, d->fd, direction_of(i), d->key(i), &s.disarm_request);
-    }
   }
   d->lock.unlock();
   ready_list(woken);
-  d->deadline_lock.lock();
-  for (fd_side& s : d->side) {
+  d->call_lock.lock();
+  for (unsigned i : {read_side, write_side}) {
+    // Before the number is closed: an io_uring poll holds the file, and one that is not submitted
+    // yet must be followed by its removal in the same queue.
+    desc_disarm_locked(d, i);
+    fd_side& s = d->side[i];
     if (s.timer.heap.load(std::memory_order_acquire) != nullptr) {
       static_cast<void>(timer_stop(&s.timer));
     }
   }
-  d->deadline_lock.unlock();
+  d->call_lock.unlock();
   if (settle_reads) settle(d, d->side[read_side]);
   desc_unuse(d);
 }
@@ -186,7 +194,7 @@ void desc_unuse(poll_desc* d) noexcept {
 
 void desc_set_deadline(poll_desc* d, unsigned directions, std::int64_t when) noexcept {
   fiber_list woken;
-  d->deadline_lock.lock();
+  d->call_lock.lock();
   for (unsigned i : {read_side, write_side}) {
     if ((directions & direction_of(i)) == 0) continue;
     fd_side& s = d->side[i];
@@ -199,7 +207,7 @@ void desc_set_deadline(poll_desc* d, unsigned directions, std::int64_t when) noe
       wake_all(s.turns, fd_wake::deadline, woken);
     }
     d->lock.unlock();
-    if (!open) continue;  // desc_close stops the timer after us, under deadline_lock
+    if (!open) continue;  // desc_close stops the timer after us, under call_lock
     if (past || when == never) {
       if (s.timer.heap.load(std::memory_order_acquire) != nullptr) {
         static_cast<void>(timer_stop(&s.timer));
@@ -208,18 +216,26 @@ void desc_set_deadline(poll_desc* d, unsigned directions, std::int64_t when) noe
       static_cast<void>(timer_reset(&s.timer, when));  // without a runtime: the next wait starts it
     }
   }
-  d->deadline_lock.unlock();
+  d->call_lock.unlock();
   ready_list(woken);
 }
 
 bool desc_may_arm(std::uint64_t key) noexcept {
-  const std::uint32_t slot = static_cast<std::uint32_t>(key >> 32);
-  if (descriptors.at(slot) == nullptr) return true;  // not ours to judge
   poll_desc* d = lock_key(key);
   if (d == nullptr) return false;
   const bool open = !d->closing;
   d->lock.unlock();
   return open;
+}
+
+key_use::key_use(std::uint64_t key, while_closing allowed) noexcept {
+  poll_desc* d = lock_key(key);
+  if (d == nullptr) return;
+  // users is zero when the number went back already.
+  const bool usable = d->users > 0 && (!d->closing || allowed == while_closing::yes);
+  if (usable) ++d->users;
+  d->lock.unlock();
+  if (usable) desc_ = d;
 }
 
 std::uint32_t desc_live() noexcept { return descriptors.live(); }
@@ -249,6 +265,7 @@ void poll_forget_runtime(const runtime_state* rt) noexcept {
     poll_desc* d = descriptors.at(slot);
     fiber_list woken;
     bool last = false;
+    d->call_lock.lock();  // nobody is calling into that runtime from here on
     d->lock.lock();
     for (fd_side& s : d->side) {
       if (s.armed && s.armed_rt == rt) {
@@ -270,6 +287,7 @@ void poll_forget_runtime(const runtime_state* rt) noexcept {
       }
     }
     d->lock.unlock();
+    d->call_lock.unlock();
     ready_list(woken);
     if (last) finish(d);
   }

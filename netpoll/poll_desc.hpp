@@ -5,9 +5,10 @@
 // Type-stable: records live in slabs that are never given back. A notification names slot,
 // generation and side; a stale one finds another generation and is ignored.
 //
-// Everything is guarded by `lock` (rank 2) but the few fields marked otherwise. Deadline timers are
-// started and stopped under `deadline_lock`, which comes before the timer heap's lock (rank 1),
-// with `lock` never held over a timer call.
+// Everything is guarded by `lock` (rank 2) but the few fields marked otherwise. `call_lock` comes
+// before the timer heaps' locks (rank 1) and is held over calls that start and stop deadline timers
+// and over io_disarm, with `lock` never held: the pollers take it themselves, and
+// poll_forget_runtime takes call_lock, so a runtime cannot end in the middle of such a call.
 //
 // Counts. `users`: operations under way, plus one until close. At zero the number goes back to the
 // kernel, so it cannot mean another file to somebody in the middle of an operation. `handles`:
@@ -53,7 +54,7 @@ struct fd_side {
   wait_queue parked;  // the turn's holder, waiting for readiness
   wait_queue turns;   // operations waiting for their turn
   std::int64_t deadline = never;
-  fd_timer timer;  // calls under deadline_lock
+  fd_timer timer;  // started and stopped under call_lock
   const runtime_state* holder =
       nullptr;  // runtime of the fiber whose turn it is; null for a thread
   bool busy = false;
@@ -81,7 +82,7 @@ struct poll_desc : waitable {
   bool finished = false;  // the last user has left
   fd_side side[2];
 
-  spin_lock deadline_lock;
+  spin_lock call_lock;
   poll_desc* next_free = nullptr;  // under the table's lock
 
   [[nodiscard]] std::uint64_t key(unsigned s) const noexcept {
@@ -100,6 +101,10 @@ struct poll_desc : waitable {
 /// Idempotent.
 void desc_close(poll_desc* d, bool settle) noexcept;
 
+/// Takes the armed notification of a closed descriptor's side back, if its poller is known by now.
+/// call_lock held; by somebody who is a user.
+void desc_disarm_locked(poll_desc* d, unsigned side) noexcept;
+
 void desc_add_handle(poll_desc* d) noexcept;
 void desc_drop_handle(poll_desc* d) noexcept;
 
@@ -110,8 +115,25 @@ void desc_unuse(poll_desc* d) noexcept;
 /// Sets the deadline of the sides in `directions` (poll_read | poll_write).
 void desc_set_deadline(poll_desc* d, unsigned directions, std::int64_t when) noexcept;
 
-/// False if the key's descriptor is closed (then nothing may be armed for it).
+/// False if the key is stale or its descriptor closed (then nothing may be armed for it).
 [[nodiscard]] bool desc_may_arm(std::uint64_t key) noexcept;
+
+/// Use by key, for pollers whose system calls name the number: keeps it valid meanwhile.
+class key_use {
+ public:
+  enum class while_closing : bool { no, yes };
+
+  key_use(std::uint64_t key, while_closing allowed) noexcept;
+  ~key_use() {
+    if (desc_ != nullptr) desc_unuse(desc_);
+  }
+  key_use(const key_use&) = delete;
+  key_use& operator=(const key_use&) = delete;
+  [[nodiscard]] bool valid() const noexcept { return desc_ != nullptr; }
+
+ private:
+  poll_desc* desc_ = nullptr;
+};
 
 /// Records that are in use, for tests.
 [[nodiscard]] std::uint32_t desc_live() noexcept;
