@@ -64,8 +64,10 @@ WEFT_INLINE void call_once(once_flag& flag, F&& fn) {
 /// The same; gives up waiting for another caller when ctx is done.
 template <std::invocable F>
 [[nodiscard]] WEFT_INLINE result<void> call_once(const context& ctx, once_flag& flag, F&& fn) {
+  detail::cancel_node* node = detail::node_of(ctx);
+  if (node != nullptr && node->done()) return failure(node->err);
   if (flag.is_done()) return {};
-  const result<bool> ours = flag.begin(detail::node_of(ctx));
+  const result<bool> ours = flag.begin(node);
   if (!ours) return failure(ours.error());
   if (*ours) flag.run(*detail::launder_ptr(&fn));
   return {};

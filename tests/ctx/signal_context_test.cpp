@@ -23,7 +23,7 @@ TEST_P(SignalContext, ASignalCancelsAndIsTheCause) {
     auto [ctx, stop] = weft::signal_context(background(), {SIGUSR1, SIGUSR2});
     auto [child, cancel] = weft::with_cancel(ctx);
     EXPECT_FALSE(ctx.err());
-    ASSERT_EQ(::kill(::getpid(), SIGUSR2), 0);
+    ASSERT_EQ(::raise(SIGUSR2), 0);
     (void)child.done().recv();
     EXPECT_EQ(ctx.err(), weft::errc::canceled);
     EXPECT_EQ(ctx.cause(), std::error_code(SIGUSR2, weft::signal_category()));
@@ -38,7 +38,7 @@ TEST_P(SignalContext, SeveralContextsShareASignal) {
     auto a = weft::signal_context(background(), {SIGUSR1});
     auto b = weft::signal_context(background(), {SIGUSR1});
     const weft::cancelable_context other = weft::signal_context(background(), {SIGUSR2});
-    ASSERT_EQ(::kill(::getpid(), SIGUSR1), 0);
+    ASSERT_EQ(::raise(SIGUSR1), 0);
     (void)a.ctx.done().recv();
     (void)b.ctx.done().recv();
     EXPECT_FALSE(other.ctx.err());
@@ -81,7 +81,7 @@ TEST(SignalContextAlone, WaitingForASignalIsNoDeadlock) {
       auto [ctx, stop] = weft::signal_context(background(), {SIGTERM});
       std::thread([] {
         ::usleep(50'000);  // the child's own time to fall asleep; nothing depends on it
-        ::kill(::getpid(), SIGTERM);
+        ::raise(SIGTERM);
       }).detach();
       (void)ctx.done().recv();
     });
