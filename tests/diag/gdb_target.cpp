@@ -25,7 +25,7 @@ int main() {
   return weft::run(weft::options{.procs = 1}, [] {
     auto c = weft::make_chan<int>();
     auto f = weft::spawn([&] { middle_wait(c); });
-    weft::yield();
+    while (weft::stats().waiting == 0) weft::yield();
     std::raise(SIGTRAP);  // the debugger has us here
     c.send(1);
     f.join();
