@@ -155,15 +155,15 @@ TEST_F(DeadlineTest, CancellingAContextEndsTheWait) {
   weft::run([] {
     auto [client, server] = make_tcp_pair();
     auto [ctx, cancel] = weft::with_cancel(weft::background());
-    weft::fiber reader = weft::spawn([&c = client, &ctx = ctx] {
+    weft::fiber reader = weft::spawn([&c = client, &ctx] {
       std::array<std::byte, 4> buffer;
       EXPECT_EQ(c.read(ctx, buffer).error(), weft::errc::canceled);
     });
-    weft::fiber queued = weft::spawn([&c = client, &ctx = ctx] {
+    weft::fiber queued = weft::spawn([&c = client, &ctx] {
       std::array<std::byte, 4> buffer;
       EXPECT_EQ(c.read_full(ctx, buffer).error(), weft::errc::canceled);
     });
-    weft::fiber writer = weft::spawn([&c = client, &ctx = ctx] {
+    weft::fiber writer = weft::spawn([&c = client, &ctx] {
       EXPECT_EQ(c.write_all(ctx, more_than_fits()).error(), weft::errc::canceled);
     });
     until_waiting(3);

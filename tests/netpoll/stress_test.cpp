@@ -150,7 +150,7 @@ TEST_F(NetStressTest, CancelCloseAndDataRaceOnOneConnection) {
       auto [ctx, cancel] = weft::with_cancel(weft::background());
       std::vector<weft::fiber> readers;
       for (int r = 0; r < 3; ++r) {
-        readers.push_back(weft::spawn([&c = client, &ctx = ctx] {
+        readers.push_back(weft::spawn([&c = client, &ctx] {
           std::array<std::byte, 4> buffer;
           const auto n = c.read(ctx, buffer);
           EXPECT_TRUE(n || n.error() == weft::errc::canceled || n.error() == weft::errc::closed)
