@@ -215,10 +215,24 @@ void reclaim_step(fiber_core* g, void* context) {
   fiber_unref(g);
 }
 
+// Requests that no worker will carry out any more: their records may be reused.
+void drop_io_requests(processor* p) noexcept {
+  p->io_lock.lock();
+  io_request* r = p->io_requests;
+  p->io_requests = nullptr;
+  p->io_lock.unlock();
+  while (r != nullptr) {
+    io_request* next = r->next;
+    r->queued.store(false, std::memory_order_release);
+    r = next;
+  }
+}
+
 void abandon_all(runtime_state* rt) {
   abandonment a{rt, 0};
   fiber_visit(&abandon_step, &a);
   while (rt->external.load() != 0) cpu_relax();
+  for (processor* p : rt->procs) drop_io_requests(p);
   poll_forget_runtime(rt);
   for (processor* p : rt->procs) p->timers.clear();
   // Queues hold some of them; they are emptied before the Gs go back.

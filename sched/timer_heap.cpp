@@ -59,11 +59,17 @@ std::size_t timer_heap::run(std::int64_t now) noexcept {
       entries_[0].when = t->when;
       sift_down(0);
     } else {
-      remove_at(0);
+      take_out(0);
     }
-    // Published before fire: a fiber woken by it may at once reuse or stop the node.
     publish();
     t->fire(t, now);
+    // A one-shot node names this heap until its fire is over: whoever stops it meanwhile (a fiber
+    // that it woke, about to end the frame it lies in) waits for our lock. If it was armed again in
+    // another heap, that one's name stays.
+    if (t->period == 0) {
+      timer_heap* self = this;
+      t->heap.compare_exchange_strong(self, nullptr, std::memory_order_acq_rel);
+    }
     ++fired;
   }
   lock_.unlock();
@@ -137,6 +143,12 @@ void timer_heap::sift_down(std::size_t i) noexcept {
 
 void timer_heap::remove_at(std::size_t i) noexcept {
   timer_node* t = entries_[i].node;
+  take_out(i);
+  // Last: whoever reads null may reuse the node.
+  t->heap.store(nullptr, std::memory_order_release);
+}
+
+void timer_heap::take_out(std::size_t i) noexcept {
   const entry moved = entries_[--count_];
   if (i != count_) {
     entries_[i] = moved;
@@ -144,8 +156,6 @@ void timer_heap::remove_at(std::size_t i) noexcept {
     sift_down(i);
     if (moved.node->pos == i) sift_up(i);
   }
-  // Last: whoever reads null may reuse the node.
-  t->heap.store(nullptr, std::memory_order_release);
 }
 
 bool timer_heap::check_invariants() noexcept {

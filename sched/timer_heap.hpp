@@ -54,6 +54,7 @@ class timer_heap {
   void sift_up(std::size_t i) noexcept;
   void sift_down(std::size_t i) noexcept;
   void remove_at(std::size_t i) noexcept;
+  void take_out(std::size_t i) noexcept;
   void publish() noexcept;
   [[nodiscard]] bool reserve() noexcept;
 
