@@ -3,8 +3,8 @@
 
 #include <new>
 
-#include "runtime/os.hpp"
 #include <weft/detail/spin_lock.hpp>
+#include "runtime/os.hpp"
 
 namespace weft::inline v0::detail {
 namespace {

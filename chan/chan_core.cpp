@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <new>
 
-#include "chan/chan_steps.hpp"
 #include <weft/detail/cancel_node.hpp>
 #include <weft/error.hpp>
+#include "chan/chan_steps.hpp"
 
 namespace weft::inline v0::detail {
 namespace {

@@ -6,10 +6,10 @@
 #include <new>
 #include <stdexcept>
 
-#include "chan/block_pool.hpp"
-#include "chan/chan_steps.hpp"
 #include <weft/detail/fatal.hpp>
 #include <weft/detail/ledger.hpp>
+#include "chan/block_pool.hpp"
+#include "chan/chan_steps.hpp"
 
 namespace weft::inline v0::detail {
 namespace {

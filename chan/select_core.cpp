@@ -15,8 +15,8 @@
 #include <new>
 #include <utility>
 
-#include "chan/chan_steps.hpp"
 #include <weft/detail/random.hpp>
+#include "chan/chan_steps.hpp"
 
 namespace weft::inline v0::detail {
 namespace {

@@ -8,13 +8,13 @@
 
 #include <new>
 
-#include "chan/block_pool.hpp"
 #include <weft/chan.hpp>
 #include <weft/detail/chan_core.hpp>
 #include <weft/detail/context_node.hpp>
 #include <weft/detail/fatal.hpp>
 #include <weft/detail/ledger.hpp>
 #include <weft/detail/spawn.hpp>
+#include "chan/block_pool.hpp"
 
 namespace weft::inline v0::detail {
 namespace {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weft/shared_mutex.hpp>
 
-#include "sync/queue_wait.hpp"
 #include <weft/detail/fatal.hpp>
+#include "sync/queue_wait.hpp"
 
 namespace weft::inline v0 {
 

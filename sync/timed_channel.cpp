@@ -9,10 +9,10 @@
 // outside all.
 #include <new>
 
-#include "chan/block_pool.hpp"
-#include "chan/chan_steps.hpp"
 #include <weft/detail/ledger.hpp>
 #include <weft/time.hpp>
+#include "chan/block_pool.hpp"
+#include "chan/chan_steps.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -49,7 +49,8 @@ void fire(timer_node* n, std::int64_t now) noexcept {
     }
     time_point value{clock::duration(now)};
     t->lock.lock();
-    static_cast<void>(send_step(t, launder_ptr(&value), out));  // full: the receiver is slow, it is lost
+    static_cast<void>(
+        send_step(t, launder_ptr(&value), out));  // full: the receiver is slow, it is lost
     leave(t);
   }
   t->guard.unlock();

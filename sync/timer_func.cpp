@@ -2,10 +2,10 @@
 // after_func(d, fn): a timer whose firing starts a fiber. `state` decides between running and
 // stopping. The armed timer holds a reference, which the fiber gives back after the run, or the
 // stop.
-#include "chan/block_pool.hpp"
 #include <weft/detail/fatal.hpp>
 #include <weft/detail/ledger.hpp>
 #include <weft/time.hpp>
+#include "chan/block_pool.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
