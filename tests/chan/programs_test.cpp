@@ -7,6 +7,7 @@
 #include <queue>
 #include <vector>
 #include <weft/chan.hpp>
+#include <weft/context.hpp>
 #include <weft/fiber.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
@@ -22,7 +23,10 @@ using weft::make_chan;
 using weft::recv_chan;
 using weft::send_chan;
 
-void in_run(const std::function<void()>& body) { (void)weft::run(weft::options{}, body); }
+void in_run(const std::function<void()>& body) {
+  (void)weft::run(weft::options{.drain = 10s},
+                  body);  // links of a chain may still be on their way out
+}
 
 // fifo.go: buffered, unbuffered, and a daisy chain in which each link compares and passes on.
 TEST(GoChanPrograms, Fifo) {
@@ -147,7 +151,7 @@ TEST(GoChanPrograms, AGrowingProxyKeepsOrder) {
 }
 
 // powser1.go: demand channels, a split stream, power series arithmetic. Coefficients in a field
-// with exact arithmetic (integers modulo a prime).
+// with exact arithmetic (integers modulo a prime). The streams are endless; a context ends them.
 class series {
  public:
   static constexpr std::int64_t mod = 1'000'003;
@@ -155,98 +159,126 @@ class series {
   struct stream {
     chan<weft::unit> demand = make_chan<weft::unit>();
     chan<std::int64_t> data = make_chan<std::int64_t>();
-    std::int64_t get() const {
-      demand.send({});
-      return *data.recv();
-    }
-    void put(std::int64_t v) const {
-      (void)demand.recv();
-      data.send(v % mod);
-    }
   };
 
-  static stream constant(std::int64_t v) {
-    stream s;
-    weft::go([=] {
-      for (;;) s.put(v);
-    });
-    return s;
+  ~series() {
+    cancel_();
+    fibers_.wait();
   }
-  static stream add(stream a, stream b) {
-    stream s;
-    weft::go([=] {
-      for (;;) {
-        (void)s.demand.recv();
-        s.data.send((a.get() + b.get()) % mod);
-      }
+
+  std::int64_t get(const stream& s) {
+    check(s.demand.send(ctx_, {}).has_value());
+    const auto v = s.data.recv(ctx_);
+    check(v.has_value());
+    return *v;
+  }
+
+  stream constant(std::int64_t v) {
+    return make([=, this](const stream& s) { put(s, v); });
+  }
+  stream scale(std::int64_t k, stream a) {
+    return make([=, this](const stream& s) {
+      demanded(s);
+      give(s, k * get(a));
     });
-    return s;
+  }
+  stream add(stream a, stream b) {
+    return make([=, this](const stream& s) {
+      demanded(s);
+      give(s, get(a) + get(b));
+    });
   }
   /// Two readers of one stream, who may be any distance apart.
-  static std::pair<stream, stream> split(stream in) {
+  std::pair<stream, stream> split(stream in) {
     stream a;
     stream b;
-    weft::go([=] {
+    start([=, this] {
       std::queue<std::int64_t> for_a;
       std::queue<std::int64_t> for_b;
+      const auto serve = [&](const stream& s, auto& mine, auto& other) {
+        if (mine.empty()) {
+          const std::int64_t v = get(in);
+          mine.push(v);
+          other.push(v);
+        }
+        give(s, mine.front());
+        mine.pop();
+      };
       for (;;) {
-        const auto serve = [&](const stream& s, std::queue<std::int64_t>& mine,
-                               std::queue<std::int64_t>& other) {
-          if (mine.empty()) {
-            const std::int64_t v = in.get();
-            mine.push(v);
-            other.push(v);
-          }
-          s.data.send(mine.front());
-          mine.pop();
-        };
         (void)weft::select(weft::on_recv(a.demand, [&] { serve(a, for_a, for_b); }),
-                           weft::on_recv(b.demand, [&] { serve(b, for_b, for_a); }));
+                           weft::on_recv(b.demand, [&] { serve(b, for_b, for_a); }),
+                           weft::on_done(ctx_, [&] { check(false); }));
       }
     });
     return {a, b};
   }
   /// a * b by the recurrence on first terms: (f + xF)(g + xG) = fg + x(fG + gF + xFG).
-  static stream multiply(stream a, stream b) {
+  stream multiply(stream a, stream b) {
     stream s;
-    weft::go([=] {
-      (void)s.demand.recv();
-      const std::int64_t f = a.get();
-      const std::int64_t g = b.get();
-      s.data.send(f * g % mod);
-      auto [f1, f2] = split(a);
-      auto [g1, g2] = split(b);
-      stream fg = add(scale(f, g1), scale(g, f1));
-      (void)s.demand.recv();
-      s.data.send(fg.get());
-      stream rest = multiply(f2, g2);
+    start([=, this] {
+      demanded(s);
+      const std::int64_t f = get(a);
+      const std::int64_t g = get(b);
+      give(s, f * g);
+      const auto [f1, f2] = split(a);
+      const auto [g1, g2] = split(b);
+      const stream fg = add(scale(f, g1), scale(g, f1));
+      demanded(s);
+      give(s, get(fg));
+      const stream rest = multiply(f2, g2);
       for (;;) {
-        (void)s.demand.recv();
-        s.data.send((fg.get() + rest.get()) % mod);
+        demanded(s);
+        give(s, get(fg) + get(rest));
       }
     });
     return s;
   }
-  static stream scale(std::int64_t k, stream a) {
+
+ private:
+  struct ended {};
+
+  static void check(bool going_on) {
+    if (!going_on) throw ended();
+  }
+  void demanded(const stream& s) { check(s.demand.recv(ctx_).has_value()); }
+  void give(const stream& s, std::int64_t v) { check(s.data.send(ctx_, v % mod).has_value()); }
+  void put(const stream& s, std::int64_t v) {
+    demanded(s);
+    give(s, v);
+  }
+  template <class F>
+  stream make(F step) {
     stream s;
-    weft::go([=] {
-      for (;;) {
-        (void)s.demand.recv();
-        s.data.send(k * a.get() % mod);
-      }
+    start([=, this] {
+      for (;;) step(s);
     });
     return s;
   }
+  template <class F>
+  void start(F fn) {
+    fibers_.go([=] {
+      try {
+        fn();
+      } catch (const ended&) {
+      }
+    });
+  }
+
+  weft::cancelable_context scope_ = weft::with_cancel(weft::background());
+  const weft::context& ctx_ = scope_.ctx;
+  const weft::cancel_handle& cancel_ = scope_.cancel;
+  weft::wait_group fibers_;
 };
 
 TEST(GoChanPrograms, PowerSeries) {
   in_run([] {
+    series ps;
     // 1/(1-x) squared has the coefficients 1, 2, 3, ...
-    const auto square = series::multiply(series::constant(1), series::constant(1));
-    for (std::int64_t i = 1; i <= 12; ++i) EXPECT_EQ(square.get(), i);
-    auto [a, b] = series::split(series::multiply(series::constant(2), series::constant(3)));
-    for (std::int64_t i = 1; i <= 8; ++i) EXPECT_EQ(a.get(), 6 * i);
-    for (std::int64_t i = 1; i <= 8; ++i) EXPECT_EQ(b.get(), 6 * i);
+    const auto square = ps.multiply(ps.constant(1), ps.constant(1));
+    for (std::int64_t i = 1; i <= 12; ++i) EXPECT_EQ(ps.get(square), i);
+    const auto [a, b] = ps.split(ps.multiply(ps.constant(2), ps.constant(3)));
+    for (std::int64_t i = 1; i <= 8; ++i) EXPECT_EQ(ps.get(a), 6 * i);
+    for (std::int64_t i = 1; i <= 8; ++i) EXPECT_EQ(ps.get(b), 6 * i);
   });
 }
 

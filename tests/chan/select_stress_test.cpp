@@ -209,7 +209,7 @@ TEST_P(SelectStress, ExactBooksUnderCloseTimeoutAndCancel) {
 // select2.go: selects leave no memory behind; here: nor accounts, nor waiters.
 TEST_P(SelectStress, ManySelectsLeaveNothing) {
   run([] {
-    const int n = scaled(in_fibers() ? 100000 : 10000);
+    const int n = scaled(in_fibers() ? 20000 : 5000);
     auto ping = make_chan<int>();
     auto pong = make_chan<int>();
     auto quit = make_chan<int>();
