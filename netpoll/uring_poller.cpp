@@ -22,6 +22,11 @@ constexpr std::uint64_t ignored_key = 0xfffffffe'00000000;
 
 constexpr std::uint64_t event_key(std::uint32_t round) noexcept { return event_slot << 32 | round; }
 
+// A removal carries the key of the poll that it is to remove, marked; slots are far below the mark.
+constexpr std::uint64_t removal_mark = std::uint64_t{1} << 62;
+
+constexpr bool is_own_key(std::uint64_t key) noexcept { return key >> 33 == event_slot >> 1; }
+
 io_uring_params make_params(unsigned flags) noexcept {
   io_uring_params params{};
   params.flags = flags | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
@@ -104,12 +109,16 @@ std::error_code uring_poller::arm(int fd, unsigned direction, std::uint64_t key)
 
 void uring_poller::disarm(int, unsigned, std::uint64_t key) noexcept {
   if (!open_) return;
+  remove_poll(key);
+  // At once: the poll holds the file, so its close (and the peer's end of stream) waits for us.
+  static_cast<void>(io_uring_submit(&ring_));
+}
+
+void uring_poller::remove_poll(std::uint64_t key) noexcept {
   io_uring_sqe* entry = next_entry();
   if (entry == nullptr) return;  // it stays armed until it fires
   io_uring_prep_poll_remove(entry, key);
-  io_uring_sqe_set_data64(entry, ignored_key);
-  // At once: the poll holds the file, so its close (and the peer's end of stream) waits for us.
-  static_cast<void>(io_uring_submit(&ring_));
+  io_uring_sqe_set_data64(entry, key | removal_mark);
 }
 
 unsigned uring_poller::ring_flags() const noexcept {
@@ -144,9 +153,14 @@ void uring_poller::reap(fiber_list& ready) noexcept {
   io_uring_for_each_cqe(&ring_, head, cqe) {
     ++count;
     const std::uint64_t key = cqe->user_data;
-    if (key == ignored_key) continue;
-    if (key >> 32 == event_slot) {
+    if (is_own_key(key)) {
       if (key == event_key(event_round_)) event_armed_ = false;
+      continue;
+    }
+    if ((key & removal_mark) != 0) {
+      // A wake-up of that poll was being looked at. If it turns out to mean nothing (somebody else
+      // took the connection that it told of), the poll stays, and with it the file: once more.
+      if (cqe->res == -EALREADY) remove_poll(key & ~removal_mark);
       continue;
     }
     // Whatever the result: cancelled (its thread ended, or disarm) and failed polls count as ready

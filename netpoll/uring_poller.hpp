@@ -59,6 +59,7 @@ class uring_poller final : public poller {
   [[nodiscard]] io_uring_sqe* next_entry() noexcept;
   void submit_and_flush() noexcept;
   void reap(fiber_list& ready) noexcept;
+  void remove_poll(std::uint64_t key) noexcept;
   [[nodiscard]] bool arm_event() noexcept;
   [[nodiscard]] unsigned publish_entries() noexcept;
   [[nodiscard]] unsigned ring_flags() const noexcept;

@@ -447,6 +447,41 @@ TEST(UringPollerTest, OverflowsAreCountedNotLost) {
   EXPECT_GT(p.overflows(), 0U);
 }
 
+// The kernel refuses to remove a poll whose wake-up it has not looked at yet, and then keeps the
+// poll if the wake-up turns out to mean nothing. The file stayed open for ever: a closed listener
+// let clients wait instead of refusing them.
+TEST(UringPollerTest, ADisarmInTheMiddleOfAWakeUpThatMeansNothingIsRepeated) {
+  for (int round = 0; round < 50; ++round) {
+    uring_poller p(probe_uring());
+    waiting_fd a(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    std::atomic<bool> armed{false};
+    std::atomic<bool> released{false};
+    std::atomic<bool> done{false};
+    std::thread submitter([&] {
+      EXPECT_FALSE(a.arm(p, read_side));
+      static_cast<void>(p.poll());
+      armed.store(true, std::memory_order_release);
+      // Stays out of the kernel: its wake-ups are looked at when it goes there.
+      while (!released.load(std::memory_order_relaxed)) {
+      }
+      done.wait(false);  // lives on, as pooled Ms do
+    });
+    while (!armed.load(std::memory_order_acquire)) std::this_thread::yield();
+    std::uint64_t value = 1;
+    ASSERT_EQ(::write(a.fd(), &value, sizeof value), sizeof value);
+    ASSERT_EQ(::read(a.fd(), &value, sizeof value), sizeof value);
+    p.disarm(a.fd(), poll_read, a.key(read_side));
+    released.store(true, std::memory_order_relaxed);
+    const auto limit = steady_clock::now() + std::chrono::seconds(10);
+    while (p.armed() != 0 && steady_clock::now() < limit) static_cast<void>(p.poll());
+    EXPECT_EQ(p.armed(), 0U) << round;
+    done.store(true);
+    done.notify_one();
+    submitter.join();
+    if (HasFailure()) break;
+  }
+}
+
 TEST(UringPollerTest, WithoutIoItHasNoRing) {
   const auto count = [] {
     int n = 0;

@@ -18,6 +18,7 @@
 #include <weft/mutex.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
+#include <weft/stats.hpp>
 #include <weft/time.hpp>
 #include <weft/wait_group.hpp>
 #include "tests/support/child.hpp"
@@ -115,46 +116,26 @@ void run_with_leftovers(weft::chan<int>& outliving, weft::mutex& outliving_mutex
     auto idle = weft::make_chan<int>();
     weft::wait_group never_done;
     never_done.add(1);
-    std::atomic<int> started{0};
+    weft::go([&] { static_cast<void>(outliving.recv()); });
+    weft::go([&] { static_cast<void>(idle.recv()); });
     weft::go([&] {
-      ++started;
-      static_cast<void>(outliving.recv());
-    });
-    weft::go([&] {
-      ++started;
-      static_cast<void>(idle.recv());
-    });
-    weft::go([&] {
-      ++started;
       idle.send(1);
       idle.send(2);
     });
+    weft::go([&] { never_done.wait(); });
+    weft::go([&] { weft::sleep_for(1h); });
     weft::go([&] {
-      ++started;
-      never_done.wait();
-    });
-    weft::go([&] {
-      ++started;
-      weft::sleep_for(1h);
-    });
-    weft::go([&] {
-      ++started;
       std::ignore = weft::select(weft::on_recv(outliving, [](std::optional<int>) {}),
                                  weft::on_timeout(1h, [] {}));
     });
+    weft::go([&] { outliving_mutex.lock(); });
+    weft::go([&] { std::ignore = weft::chan<int>{}.recv(); });
     weft::go([&] {
-      ++started;
-      outliving_mutex.lock();
-    });
-    weft::go([&] {
-      ++started;
-      std::ignore = weft::chan<int>{}.recv();
-    });
-    weft::go([&] {
-      ++started;
       for (;;) weft::yield();
     });
-    while (started.load() < 9) weft::yield();
+    // What is in this frame ends with it: those who use it must have come to rest. Nine are left
+    // then: this one, the one that spins, and seven that wait; the receiver of `idle` has ended.
+    while (weft::num_fibers() != 9 || weft::stats().waiting != 7) weft::yield();
     weft::go([] {});  // perhaps never run
   });
 }
