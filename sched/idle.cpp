@@ -62,10 +62,10 @@ bool acquire_idle_processor(machine* m) noexcept {
 
 namespace {
 
-// Something that this P in particular has to do.
+// Something that this P in particular has to do. (Its ring and runnext were empty when its M gave up
+// searching, and only an owner fills them.)
 bool own_work(const processor* p) noexcept {
-  return p->runnext != nullptr || !p->mailbox.empty() ||
-         p->has_io_requests.load(std::memory_order_acquire);
+  return !p->mailbox.empty() || p->has_io_requests.load(std::memory_order_acquire);
 }
 
 // After wait(): who owns the P now?

@@ -97,7 +97,7 @@ std::error_code fiber_join_ctx(fiber_core* target, cancel_node* node) noexcept {
   return {};
 }
 
-void report_caught(std::exception_ptr e) noexcept {
+void report_caught(const std::exception_ptr& e) noexcept {
   auto* handler = panic_handler.load(std::memory_order_acquire);
   if (handler == nullptr) return;
   try {

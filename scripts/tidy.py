@@ -15,7 +15,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LIBRARY = ("runtime", "sched", "chan", "ctx", "sync", "netpoll", "http", "diag")
-ONLY_GCC = {"-fno-ipa-modref"}
+ONLY_GCC = {"-fno-ipa-modref", "-Wno-restrict"}
 # As cmake/WeftLibrary.cmake does for clang.
 ONLY_CLANG = ["-Wno-deprecated-declarations"]
 

@@ -50,6 +50,8 @@ class context {
  public:
   context() noexcept = default;
   context(const context& o) : node_(detail::node_share(o.node_)) {}
+  // Moving a scoped_context's handle makes a child node, which may lack memory: not noexcept.
+  // NOLINTBEGIN(performance-noexcept-move-constructor)
   context(context&& o) : node_(o.take()) {}
   context& operator=(const context& o) {
     if (this != &o) reset(detail::node_share(o.node_));
@@ -59,6 +61,7 @@ class context {
     if (this != &o) reset(o.take());
     return *this;
   }
+  // NOLINTEND(performance-noexcept-move-constructor)
   ~context() { detail::node_drop(node_); }
 
   /// A channel that is closed when the context is done; nil if that can never be.
@@ -356,7 +359,7 @@ class scoped_context : public context {
     begin(parent, detail::deadline_at(at), where);
   }
   /// A child of another one, by the first rule: copying a handle makes a child.
-  scoped_context(const scoped_context& parent,
+  scoped_context(const scoped_context& parent,  // NOLINT(bugprone-copy-constructor-init)
                  std::source_location where = std::source_location::current())
       : context() {
     begin(parent, detail::never, where);

@@ -101,7 +101,7 @@ struct panic_info {
 WEFT_EXPORT void set_panic_handler(void (*handler)(const panic_info&)) noexcept;
 
 namespace detail {
-WEFT_EXPORT void report_caught(std::exception_ptr e) noexcept;
+WEFT_EXPORT void report_caught(const std::exception_ptr& e) noexcept;
 }  // namespace detail
 
 template <std::invocable F>

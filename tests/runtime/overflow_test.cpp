@@ -58,11 +58,11 @@ TEST(Overflow, CanaryTsanSeesARaceBetweenTwoFibers) {
       int shared = 0;
       std::atomic<int> started{0};
       auto body = [&] {
+        // Two Ms at once: fibers that take turns on one are ordered by it.
         started.fetch_add(1, std::memory_order_relaxed);
-        for (int i = 0; i < 1000; ++i) {
-          shared = shared + 1;  // the planted race
-          weft::yield();
+        while (started.load(std::memory_order_relaxed) < 2) {
         }
+        for (int i = 0; i < 1000; ++i) shared = shared + 1;  // the planted race
       };
       auto a = weft::spawn(body);
       auto b = weft::spawn(body);
