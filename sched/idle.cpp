@@ -62,8 +62,8 @@ bool acquire_idle_processor(machine* m) noexcept {
 
 namespace {
 
-// Something that this P in particular has to do. (Its ring and runnext were empty when its M gave up
-// searching, and only an owner fills them.)
+// Something that this P in particular has to do. (Its ring and runnext were empty when its M gave
+// up searching, and only an owner fills them.)
 bool own_work(const processor* p) noexcept {
   return !p->mailbox.empty() || p->has_io_requests.load(std::memory_order_acquire);
 }
