@@ -130,7 +130,7 @@ class [[nodiscard]] fiber {
   /// Waits for its end, from fibers and plain threads. Throws logic_error when not joinable.
   WEFT_EXPORT void join();
   /// The same, at most until ctx is done: then its error, and the fiber stays joinable.
-  WEFT_EXPORT result<void> join(const context& ctx);
+  [[nodiscard]] WEFT_EXPORT result<void> join(const context& ctx);
   void detach() noexcept { handle_.reset(); }
 
  private:
@@ -139,12 +139,13 @@ class [[nodiscard]] fiber {
 
 /// Starts a fiber and returns a handle on it.
 template <std::invocable F>
-WEFT_INLINE fiber spawn(F&& fn, std::source_location loc = std::source_location::current()) {
+[[nodiscard]] WEFT_INLINE fiber spawn(F&& fn,
+                                      std::source_location loc = std::source_location::current()) {
   return fiber(detail::spawn_handle(nullptr, std::forward<F>(fn), detail::site_of(loc), nullptr));
 }
 template <std::invocable F>
-WEFT_INLINE fiber spawn(const fiber_options& o, F&& fn,
-                        std::source_location loc = std::source_location::current()) {
+[[nodiscard]] WEFT_INLINE fiber spawn(const fiber_options& o, F&& fn,
+                                      std::source_location loc = std::source_location::current()) {
   return fiber(detail::spawn_handle(nullptr, std::forward<F>(fn), detail::site_of(loc), &o));
 }
 
@@ -193,6 +194,10 @@ struct async_closure {
 
 }  // namespace detail
 
+namespace detail {
+struct future_maker;
+}  // namespace detail
+
 /// The result of async(). Move-only; dropping it lets the fiber run on.
 template <class T>
 class [[nodiscard]] future {
@@ -210,7 +215,7 @@ class [[nodiscard]] future {
     detail::fiber_join(handle_.get());
   }
   /// The same, at most until ctx is done: then its error.
-  result<void> wait(const context& ctx) const {
+  [[nodiscard]] result<void> wait(const context& ctx) const {
     require_valid();
     if (auto e = detail::fiber_join_ctx(handle_.get(), detail::node_of(ctx))) return failure(e);
     return {};
@@ -234,8 +239,7 @@ class [[nodiscard]] future {
   }
 
  private:
-  template <class F>
-  friend auto detail_make_future(detail::runtime_state*, F&&, const void*);
+  friend struct detail::future_maker;
   using accessor = void (*)(detail::fiber_core*, void* out);
   future(detail::fiber_handle h, accessor a) noexcept : handle_(std::move(h)), access_(a) {}
   void require_valid() const {
@@ -246,39 +250,38 @@ class [[nodiscard]] future {
   accessor access_ = nullptr;
 };
 
-template <class F>
-auto detail_make_future(detail::runtime_state* rt, F&& fn, const void* site) {
-  using function = std::decay_t<F>;
-  using T = std::invoke_result_t<function&>;
-  using closure = detail::async_closure<function, T>;
-  detail::fiber_core* g =
-      detail::fiber_make_in(rt, closure(std::forward<F>(*detail::launder_ptr(&fn))), site, nullptr);
-  g->refs.store(2, std::memory_order_relaxed);
-  detail::fiber_start(g);
-  return future<T>(detail::fiber_handle(g), [](detail::fiber_core* core, void* out) {
-    auto* c = static_cast<closure*>(core->closure);
-    if (c->exception) std::rethrow_exception(c->exception);
-    if (out == nullptr) return;
-    if constexpr (std::is_reference_v<T>) {
-      *static_cast<std::add_pointer_t<T>*>(out) = *c->value;
-    } else if constexpr (!std::is_void_v<T>) {
-      *static_cast<T**>(out) = &*c->value;
-    }
-  });
-}
+namespace detail {
+
+struct future_maker {
+  template <class F>
+  [[nodiscard]] WEFT_INLINE static auto make(runtime_state* rt, F&& fn, const void* site) {
+    using function = std::decay_t<F>;
+    using T = std::invoke_result_t<function&>;
+    using closure = async_closure<function, T>;
+    fiber_core* g = fiber_make_in(rt, closure(std::forward<F>(*launder_ptr(&fn))), site, nullptr);
+    g->refs.store(2, std::memory_order_relaxed);
+    fiber_start(g);
+    return future<T>(fiber_handle(g), [](fiber_core* core, void* out) {
+      auto* c = static_cast<closure*>(core->closure);
+      if (c->exception) std::rethrow_exception(c->exception);
+      if (out == nullptr) return;
+      if constexpr (std::is_reference_v<T>) {
+        *static_cast<std::add_pointer_t<T>*>(out) = *c->value;
+      } else if constexpr (!std::is_void_v<T>) {
+        *static_cast<T**>(out) = &*c->value;
+      }
+    });
+  }
+};
+
+}  // namespace detail
 
 /// Starts a fiber whose result, or exception, comes back through the future.
 template <std::invocable F>
-[[nodiscard]] auto async(F&& fn, std::source_location loc = std::source_location::current()) {
-  return detail_make_future(nullptr, std::forward<F>(fn), detail::site_of(loc));
+[[nodiscard]] WEFT_INLINE auto async(F&& fn,
+                                     std::source_location loc = std::source_location::current()) {
+  return detail::future_maker::make(nullptr, std::forward<F>(fn), detail::site_of(loc));
 }
-
-namespace detail {
-template <class F>
-[[nodiscard]] auto async_in(runtime_state* rt, F&& fn, const void* site) {
-  return detail_make_future(rt, std::forward<F>(fn), site);
-}
-}  // namespace detail
 
 /// Runs fn(future) in a fiber of its own once the result is there; consumes the future.
 template <class T, std::invocable<future<T>> F>
@@ -313,9 +316,9 @@ class WEFT_EXPORT blocking_scope {
 /// Runs fn on this very thread (same fiber, same thread_locals) after giving the P away, so that it
 /// may block in the kernel without holding other fibers up. On a plain thread it just runs fn.
 template <std::invocable F>
-decltype(auto) blocking(F&& fn) {
+WEFT_INLINE decltype(auto) blocking(F&& fn) {
   const detail::blocking_scope scope;
-  return std::invoke(std::forward<F>(fn));
+  return std::invoke(std::forward<F>(*detail::launder_ptr(&fn)));
 }
 
 namespace this_fiber {

@@ -75,18 +75,19 @@ int run_on(runtime_state* rt, F& fn, const void* site) {
 /// Throws what fn threw; std::system_error (errc::already_running) if a run is in progress, or the
 /// kernel's error if threads or descriptors cannot be had.
 template <std::invocable F>
-int run(const options& o, F&& fn, std::source_location loc = std::source_location::current()) {
+WEFT_INLINE int run(const options& o, F&& fn,
+                    std::source_location loc = std::source_location::current()) {
   struct ender {
     detail::runtime_state* rt;
     ~ender() { detail::run_end(rt); }
   };
   const ender e{detail::run_begin(o)};
-  return detail::run_on(e.rt, fn, detail::site_of(loc));
+  return detail::run_on(e.rt, *detail::launder_ptr(&fn), detail::site_of(loc));
 }
 
 /// The same with default options.
 template <std::invocable F>
-int run(F&& fn, std::source_location loc = std::source_location::current()) {
+WEFT_INLINE int run(F&& fn, std::source_location loc = std::source_location::current()) {
   return run(options{}, std::forward<F>(fn), loc);
 }
 
@@ -109,13 +110,14 @@ class WEFT_EXPORT runtime {
   }
   /// Starts a fiber here whose result can be waited for, from any thread.
   template <std::invocable F>
-  [[nodiscard]] auto async(F&& fn, std::source_location loc = std::source_location::current()) {
-    return detail::async_in(state(), std::forward<F>(fn), detail::site_of(loc));
+  [[nodiscard]] WEFT_INLINE auto async(F&& fn,
+                                       std::source_location loc = std::source_location::current()) {
+    return detail::future_maker::make(state(), std::forward<F>(fn), detail::site_of(loc));
   }
   /// Runs fn as a fiber and waits for it; from a plain thread. Rethrows what it threw.
   template <std::invocable F>
-  int run(F&& fn, std::source_location loc = std::source_location::current()) {
-    return detail::run_on(state(), fn, detail::site_of(loc));
+  WEFT_INLINE int run(F&& fn, std::source_location loc = std::source_location::current()) {
+    return detail::run_on(state(), *detail::launder_ptr(&fn), detail::site_of(loc));
   }
   [[nodiscard]] runtime_stats stats() const;
   /// Waits until all fibers have ended or ctx is done, then stops the workers; what is left is
