@@ -9,7 +9,7 @@ namespace weft::inline v0::detail {
 bool work_anywhere(runtime_state* rt) noexcept {
   if (!rt->inject.empty()) return true;
   for (const processor* p : rt->procs) {
-    if (!p->queue.empty()) return true;
+    if (p->has_queued()) return true;
   }
   return false;
 }

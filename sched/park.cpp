@@ -68,8 +68,11 @@ fiber_core* yield_commit(fiber_core* g) noexcept {
   if (m->rt->stopping.load(std::memory_order_relaxed)) return abandon_current(m, g);
   g->state.store(fiber_state::runnable, std::memory_order_relaxed);
   if (p != nullptr && p->queue.push(g)) {
-    if (p->runnext == nullptr && p->queue.size() == 1 && p->budget > 0 &&
-        !p->attention.load(std::memory_order_relaxed) && p->rt->inject.empty()) {
+    const bool only_one = p->runnext == nullptr && p->queue.size() == 1;
+    if (only_one && !p->fresh.empty()) {
+      p->favours = max_favours;  // one that has not run yet comes before us
+    } else if (only_one && p->budget > 0 && !p->attention.load(std::memory_order_relaxed) &&
+               p->rt->inject.empty()) {
       // Alone: take it back rather than tour the scheduler loop. (A thief may have been faster.)
       --p->budget;
       if (p->queue.pop() == g) {

@@ -18,6 +18,7 @@
 
 #include "runtime/fiber_pool.hpp"
 #include "runtime/stack_pool.hpp"
+#include "sched/fresh_deque.hpp"
 #include "sched/inject_queue.hpp"
 #include "sched/io.hpp"
 #include "sched/poller.hpp"
@@ -34,6 +35,8 @@ inline constexpr std::uint64_t owner_woken = 3;
 inline constexpr std::uint64_t owner_request = 2;
 inline constexpr std::uint64_t owner_blocking = 4;
 inline constexpr std::uint64_t owner_flags = 7;  // tags are multiples of 8 and at least 8
+
+inline constexpr std::uint32_t max_favours = 8;
 
 struct alignas(cache_line) processor {
   // --- written by several, kept apart from the owner's lines
@@ -54,7 +57,9 @@ struct alignas(cache_line) processor {
 
   // --- owner only
   fiber_core* runnext = nullptr;
-  std::uint32_t budget = 0;  // dispatches until the next full look around
+  std::uint32_t budget = 0;       // dispatches until the next full look around
+  std::uint32_t favours = 0;      // dispatches from the ring since the last one from `fresh`
+  std::int64_t oldest_taken = 0;  // when the oldest of `fresh` had its turn
   std::uint32_t spin_limit = 0;
   std::uint64_t id_next = 0;  // fiber ids come in blocks
   std::uint64_t id_end = 0;
@@ -74,7 +79,12 @@ struct alignas(cache_line) processor {
   std::int64_t seen_since = 0;
   std::int64_t seen_cpu = 0;
 
+  // Ready fibers: those that have run before, and those that have not. See next_queued().
   run_queue queue;
+  fresh_deque fresh;
+
+  /// From any thread; a hint. Without runnext.
+  [[nodiscard]] bool has_queued() const noexcept { return !queue.empty() || !fresh.empty(); }
 };
 
 }  // namespace weft::inline v0::detail

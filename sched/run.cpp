@@ -130,7 +130,7 @@ blocking_scope::blocking_scope() noexcept {
   if (p != nullptr) {
     m->rt->detached.fetch_add(1);
     m->detached.store(true, std::memory_order_relaxed);
-    if (!p->queue.empty() || p->runnext != nullptr || !m->rt->inject.empty()) {
+    if (p->has_queued() || p->runnext != nullptr || !m->rt->inject.empty()) {
       // Work waits: hand the P off at once.
       p->owner.store(owner_claimed);
       m->p = nullptr;

@@ -237,7 +237,7 @@ void abandon_all(runtime_state* rt) {
   for (processor* p : rt->procs) p->timers.clear();
   // Queues hold some of them; they are emptied before the Gs go back.
   for (processor* p : rt->procs) {
-    while (p->queue.pop() != nullptr) {
+    while (p->queue.pop() != nullptr || p->fresh.pop() != nullptr) {
     }
     p->runnext = nullptr;
     static_cast<void>(p->mailbox.pop(~0U));

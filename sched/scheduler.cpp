@@ -8,6 +8,8 @@
 // fibers that wake each other passes every waiting fiber at most dispatch_budget times.
 #include <sched.h>
 
+#include <algorithm>
+
 #include <weft/detail/fatal.hpp>
 #include <weft/detail/random.hpp>
 #include <weft/detail/spawn.hpp>
@@ -28,6 +30,8 @@ namespace weft::inline v0::detail {
 namespace {
 
 constexpr std::uint32_t dispatch_budget = 64;
+constexpr std::uint32_t max_stolen = 64;
+constexpr std::int64_t oldest_period_ns = 1'000'000;
 constexpr std::uint32_t max_spin_ns = 50'000;  // a wake-up costs the waker 8 us and takes 14 us
 
 void bind_stack(processor* p, fiber_core* g) noexcept {
@@ -72,15 +76,60 @@ void release_dead_stack(machine* m, processor* p) noexcept {
   m->dead_stack = nullptr;
 }
 
+void queue_woken(processor* p, fiber_core* g) noexcept {
+  if (p->queue.push(g)) [[likely]]
+    return;
+  fiber_list half = p->queue.pop_half();
+  half.push_back(g);
+  p->rt->inject.push(half);
+}
+
+void queue_fresh(processor* p, fiber_core* g) noexcept {
+  if (p->fresh.push(g)) [[likely]]
+    return;
+  // Full: the older half goes where anybody takes it from.
+  fiber_list old;
+  for (std::uint32_t n = fresh_deque::capacity / 2; n > 0; --n) {
+    fiber_core* oldest = p->fresh.steal();
+    if (oldest == nullptr) break;
+    old.push_back(oldest);
+  }
+  p->rt->inject.push(old);
+  static_cast<void>(p->fresh.push(g));  // nobody else adds: there is room
+}
+
+bool is_fresh(const fiber_core* g) noexcept { return g->stack_lo == nullptr; }
+
 void put_list(processor* p, fiber_list list) noexcept {
   while (fiber_core* g = list.pop_front()) {
     g->state.store(fiber_state::runnable, std::memory_order_relaxed);
-    if (!p->queue.push(g)) {
-      fiber_list half = p->queue.pop_half();
-      half.push_back(g);
-      p->rt->inject.push(half);
-    }
+    queue_woken(p, g);
   }
+}
+
+// The newest of those that have not run yet, but now and then the oldest: by the clock and not by
+// count, or a tree of fibers would be walked breadth first.
+fiber_core* next_fresh(processor* p) noexcept {
+  const std::int64_t now = p->rt->coarse_now.load(std::memory_order_relaxed);
+  if (now - p->oldest_taken < oldest_period_ns) [[likely]]
+    return p->fresh.pop();
+  p->oldest_taken = now;
+  return p->fresh.steal();
+}
+
+// The next of the queued fibers. Those that have run before come first, oldest first: they hold
+// stacks, and it is their turn. One in max_favours goes to the others all the same.
+fiber_core* next_queued(processor* p) noexcept {
+  if (p->favours >= max_favours) [[unlikely]] {
+    p->favours = 0;
+    if (fiber_core* g = next_fresh(p)) return g;
+  }
+  if (fiber_core* g = p->queue.pop()) {
+    ++p->favours;
+    return g;
+  }
+  p->favours = 0;
+  return next_fresh(p);
 }
 
 fiber_core* take_first(processor* p, fiber_list list) noexcept {
@@ -111,13 +160,12 @@ void look_around(processor* p) noexcept {
   if (p->io->has_completions()) put_list(p, p->io->poll());
   if (!p->mailbox.empty()) put_list(p, p->mailbox.pop(run_queue::capacity));
   // runnext has had its privilege; see the file's top.
-  if (p->runnext != nullptr && !p->queue.empty()) {
+  if (p->runnext != nullptr && p->has_queued()) {
     fiber_core* g = p->runnext;
     p->runnext = nullptr;
     p->has_runnext.store(false, std::memory_order_relaxed);
-    fiber_list one;
-    one.push_back(g);
-    put_list(p, one);
+    queue_woken(p, g);
+    p->favours = max_favours;
   }
 }
 
@@ -128,6 +176,18 @@ fiber_core* take_injected(processor* p) noexcept {
   return take_first(p, p->rt->inject.pop(share < 64 ? share : 64));
 }
 
+// Half of what has not run yet, the oldest first; one is returned, the rest become p's own.
+fiber_core* steal_fresh(processor* victim, processor* p) noexcept {
+  fiber_core* first = victim->fresh.steal();
+  if (first == nullptr) return nullptr;
+  for (std::uint32_t n = std::min(victim->fresh.size() / 2, max_stolen); n > 0; --n) {
+    fiber_core* g = victim->fresh.steal();
+    if (g == nullptr) break;
+    queue_fresh(p, g);
+  }
+  return first;
+}
+
 fiber_core* steal(machine* m, processor* p) noexcept {
   runtime_state* rt = m->rt;
   const auto n = static_cast<std::uint32_t>(rt->n_procs);
@@ -136,7 +196,9 @@ fiber_core* steal(machine* m, processor* p) noexcept {
   for (std::uint32_t k = 0; k < n; ++k, i = i + 1 == n ? 0 : i + 1) {
     processor* victim = rt->procs[i];
     if (victim == p) continue;
-    if (fiber_core* g = victim->queue.steal_into(p->queue)) {
+    fiber_core* g = victim->queue.steal_into(p->queue);
+    if (g == nullptr) g = steal_fresh(victim, p);
+    if (g != nullptr) {
       p->steals.store(p->steals.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       return g;
     }
@@ -260,7 +322,7 @@ fiber_core* pop_local(processor* p) noexcept {
   if (p->rt->randomise) [[unlikely]] {
     // Debug builds: runnext or ring by the toss of a coin.
     if (g != nullptr && fast_rand(2) == 0) {
-      if (fiber_core* other = p->queue.pop()) return other;
+      if (fiber_core* other = next_queued(p)) return other;
     }
   }
   if (g != nullptr) {
@@ -268,7 +330,7 @@ fiber_core* pop_local(processor* p) noexcept {
     p->has_runnext.store(false, std::memory_order_relaxed);
     return g;
   }
-  return p->queue.pop();
+  return next_queued(p);
 }
 
 void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept {
@@ -313,10 +375,10 @@ void put_runnable(processor* p, fiber_core* g) noexcept {
     p->has_runnext.store(true, std::memory_order_relaxed);
     return;
   }
-  if (!p->queue.push(old)) {
-    fiber_list half = p->queue.pop_half();
-    half.push_back(old);
-    rt->inject.push(half);
+  if (is_fresh(old)) {
+    queue_fresh(p, old);
+  } else {
+    queue_woken(p, old);
   }
   wake_if_idle(rt);
 }

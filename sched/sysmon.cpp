@@ -51,9 +51,9 @@ bool thread_sleeps(const machine* m) noexcept {
 
 // Is there anything that p's queue, timers or ring could do if somebody ran it?
 bool work_waits(const runtime_state* rt, const processor* p, std::int64_t now) noexcept {
-  return !p->queue.empty() || p->has_runnext.load(std::memory_order_relaxed) ||
-         !p->mailbox.empty() || p->has_io_requests.load(std::memory_order_relaxed) ||
-         !rt->inject.empty() || p->timers.next_when() <= now || p->io->armed() > 0;
+  return p->has_queued() || p->has_runnext.load(std::memory_order_relaxed) || !p->mailbox.empty() ||
+         p->has_io_requests.load(std::memory_order_relaxed) || !rt->inject.empty() ||
+         p->timers.next_when() <= now || p->io->armed() > 0;
 }
 
 // The retake protocol of machine.hpp. The P is ours (owner_claimed) if true.
