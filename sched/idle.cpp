@@ -46,7 +46,10 @@ void stop_spinning(machine* m, bool found) noexcept {
   m->spinning = false;
   runtime_state* rt = m->rt;
   if (rt->spinning.fetch_sub(1) != 1 || !found) return;
-  // The last spinner: submitters have relied on it. See the file's top.
+  // The last spinner: submitters have relied on it. See the file's top. If no P is idle, nobody can
+  // be woken, and one that goes idle from here on looks after its own barrier; count() reads after
+  // our decrement in the one order of all these operations.
+  if (rt->idle.count() == 0) return;
   heavy_barrier();
   if (rt->idle.any() && work_anywhere(rt)) wake_one(rt);
 }
