@@ -31,6 +31,7 @@ void fire(timer_node* n, std::int64_t /*now*/) noexcept {
     fiber_start(fiber_make(
         [t] {
           t->run(t);
+          static_cast<void>(timer_stop(t));  // the heap may still be on its way out of fire()
           unref(t);
         },
         t->site, nullptr));

@@ -32,7 +32,7 @@ constexpr int scaled(int n) {
 #if WEFT_TSAN
   return n / 20 + 1;
 #elif WEFT_ASAN
-  return n / 8 + 1;
+  return n / 24 + 1;
 #else
   return n;
 #endif

@@ -153,7 +153,7 @@ TEST(Ending, RunReturnsWithFibersLeftInEveryKindOfWait) {
   outliving_mutex.unlock();
 }
 
-TEST(Ending, StressManyRunsInOneProcessDoNotGrow) {
+TEST(Ending, ManyRunsInOneProcessDoNotGrow) {
 #if WEFT_TSAN || WEFT_ASAN
   constexpr int runs = 100;
 #else

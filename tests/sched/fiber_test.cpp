@@ -197,7 +197,7 @@ TEST(Fiber, StressForkJoinTreeFromManyLevels) {
 
 TEST(Fiber, StressJoinRacesTheEnd) {
   weft::run([] {
-    for (int i = 0; i < (WEFT_TSAN || WEFT_ASAN ? 2'000 : 20'000); ++i) {
+    for (int i = 0; i < (WEFT_TSAN || WEFT_ASAN ? 500 : 20'000); ++i) {
       int value = 0;
       auto f = weft::spawn([&value] { value = 1; });
       if (i % 3 == 0) weft::yield();
