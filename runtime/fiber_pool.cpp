@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstddef>
 #include <new>
+#include <utility>
 
 #include <weft/detail/spin_lock.hpp>
 #include "runtime/os.hpp"
@@ -19,7 +20,8 @@ constexpr std::size_t max_slabs = 1U << 17;  // 134 million fibers
 
 struct global_list {
   spin_lock lock;
-  fiber_core* head = nullptr;
+  fiber_core* head = nullptr;    // single ones, linked by sched_next
+  fiber_core* chains = nullptr;  // first ones of full chains, linked by `closure`
   fiber_core* carve_next = nullptr;
   fiber_core* carve_end = nullptr;
 };
@@ -69,7 +71,15 @@ bool map_slab_locked() noexcept {
   return true;
 }
 
+fiber_core* next_chain(const fiber_core* chain) noexcept {
+  return static_cast<fiber_core*>(chain->closure);
+}
+
 fiber_core* take_locked() noexcept {
+  if (list.head == nullptr && list.chains != nullptr) {
+    list.head = list.chains;
+    list.chains = next_chain(list.chains);
+  }
   if (fiber_core* g = list.head) {
     list.head = g->sched_next;
     return g;
@@ -103,37 +113,46 @@ bool is_pooled(std::size_t size, std::size_t align) noexcept { return size <= 40
 }  // namespace
 
 bool fiber_cache::refill() noexcept {
+  if (spare_ != nullptr) {
+    head_ = std::exchange(spare_, nullptr);
+    count_ = chain_length;
+    return true;
+  }
   list.lock.lock();
-  for (std::uint32_t i = 0; i < batch; ++i) {
-    fiber_core* g = take_locked();
-    if (g == nullptr) break;
-    g->sched_next = head_;
-    head_ = g;
-    ++count_;
+  if (fiber_core* chain = list.chains) {
+    list.chains = next_chain(chain);
+    head_ = chain;
+    count_ = chain_length;
+  } else {
+    for (; count_ < chain_length; ++count_) {
+      fiber_core* g = take_locked();
+      if (g == nullptr) break;
+      g->sched_next = head_;
+      head_ = g;
+    }
   }
   list.lock.unlock();
   return head_ != nullptr;
 }
 
+// The chain in use is full: it becomes the spare one, and that one goes to everybody.
 void fiber_cache::spill() noexcept {
-  // The newest stay: they are the ones in the core's cache.
-  fiber_core* last_kept = head_;
-  for (std::uint32_t i = 1; i < batch; ++i) last_kept = last_kept->sched_next;
-  fiber_core* first = last_kept->sched_next;
-  last_kept->sched_next = nullptr;
-  fiber_core* last = first;
-  while (last->sched_next != nullptr) last = last->sched_next;
+  fiber_core* full = std::exchange(spare_, head_);
+  head_ = nullptr;
+  count_ = 0;
+  if (full == nullptr) return;
   list.lock.lock();
-  last->sched_next = list.head;
-  list.head = first;
+  full->closure = list.chains;
+  list.chains = full;
   list.lock.unlock();
-  count_ = batch;
 }
 
 void fiber_cache::flush() noexcept {
-  while (fiber_core* g = head_) {
-    head_ = g->sched_next;
-    fiber_release_global(g);
+  for (fiber_core* chain : {std::exchange(head_, nullptr), std::exchange(spare_, nullptr)}) {
+    while (fiber_core* g = chain) {
+      chain = g->sched_next;
+      fiber_release_global(g);
+    }
   }
   count_ = 0;
 }

@@ -11,7 +11,9 @@
 
 namespace weft::inline v0::detail {
 
-/// Per-P cache of dead Gs. Owner only.
+/// Per-P cache of dead Gs. Owner only. Two chains (Bonwick's magazines, "Magazines and vmem",
+/// 2001): the one in use and a full spare one, so that whole chains go to the global list and come
+/// back without a walk.
 class fiber_cache {
  public:
   /// Null when the kernel gives no more memory.
@@ -26,20 +28,20 @@ class fiber_cache {
   void release(fiber_core* g) noexcept {
     g->sched_next = head_;
     head_ = g;
-    if (++count_ > high_water) [[unlikely]]
+    if (++count_ == chain_length) [[unlikely]]
       spill();
   }
   /// Gives everything back to the global list.
   void flush() noexcept;
 
  private:
-  static constexpr std::uint32_t batch = 64;
-  static constexpr std::uint32_t high_water = 2 * batch;
+  static constexpr std::uint32_t chain_length = 64;
   bool refill() noexcept;
   void spill() noexcept;
 
   fiber_core* head_ = nullptr;
-  std::uint32_t count_ = 0;
+  fiber_core* spare_ = nullptr;  // chain_length of them, or null
+  std::uint32_t count_ = 0;      // from head_ on
 };
 
 /// For threads without a P.

@@ -153,7 +153,8 @@ fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t alig
   machine* m = this_machine();
   fiber_core* g = nullptr;
   if (m != nullptr && m->rt == rt) {
-    checkpoint();
+    if (rt->stopping.load(std::memory_order_relaxed)) [[unlikely]]
+      checkpoint();
     const rt_section section(m);
     processor* p = section.p();
     g = p != nullptr ? p->fibers.acquire() : fiber_acquire_global();
@@ -235,6 +236,8 @@ namespace {
 // joiner that gives up (context, deadline) and finds us ahead waits for `ok` (fiber_join_ctx).
 void announce_end(fiber_core* g) noexcept {
   drop_extension(g);
+  // Without a handle nobody can join, and none can come from nowhere: no locked instruction.
+  if (g->refs.load(std::memory_order_acquire) == 1) return;
   waiter* joiner = g->join.exchange(ended(), std::memory_order_acq_rel);
   if (joiner == nullptr) return;
   if (claim(joiner)) {
