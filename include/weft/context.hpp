@@ -141,13 +141,16 @@ class [[nodiscard]] cancel_handle {
   ~cancel_handle() { drop(); }
 
   /// Ends the context and everything below it, before it returns. Idempotent; the first reason
-  /// stays. Safe from any fiber and thread.
+  /// stays. Safe from any fiber and thread, also while its owner, seeing the end, drops the handle.
   void operator()() const noexcept { (*this)({}); }
   /// The same, telling why: cause() of the subtree. err() is still `canceled`.
   void operator()(std::error_code cause) const noexcept {
     if (node_ == nullptr) return;
+    // A reference of our own: whoever sees the end may drop this handle while we are inside.
+    detail::context_node* n = detail::node_share(node_);
     const std::error_code err = make_error_code(errc::canceled);
-    detail::node_cancel(node_, err, cause ? cause : err);
+    detail::node_cancel(n, err, cause ? cause : err);
+    detail::node_drop(n);
   }
 
  private:
@@ -155,7 +158,8 @@ class [[nodiscard]] cancel_handle {
   explicit cancel_handle(detail::context_node* counted) noexcept : node_(counted) {}
   void drop() noexcept {
     if (node_ == nullptr) return;
-    (*this)();
+    const std::error_code err = make_error_code(errc::canceled);
+    detail::node_cancel(node_, err, err);
     detail::node_drop(node_);
   }
 
@@ -373,7 +377,11 @@ class scoped_context : public context {
   /// Ends it early; see cancel_handle.
   void cancel(std::error_code cause = {}) noexcept {
     const std::error_code err = make_error_code(errc::canceled);
+    // The owner may see the end and leave the frame while we are inside: node_end_frame waits for
+    // this reference. relaxed: the frame still stands when we enter; release: our last touch.
+    storage_.refs.fetch_add(1, std::memory_order_relaxed);
     detail::node_cancel(&storage_, err, cause ? cause : err);
+    storage_.refs.fetch_sub(1, std::memory_order_release);
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <memory>
 #include <vector>
 #include <weft/chan.hpp>
 #include <weft/context.hpp>
@@ -133,6 +134,56 @@ TEST_P(ContextStress, FramesEndWhileTheParentIsCancelled) {
       }
       crowd.start([&, &cancel = cancel] { cancel(); });
       crowd.join();
+    }
+  });
+}
+
+// Whoever sees the end may leave at once, and take handle, context and frame along, while the
+// canceller is still inside its call.
+TEST_P(ContextStress, DestroyedTheMomentTheEndIsSeen) {
+  run([] {
+    const int rounds = scaled(in_fibers() ? 4000 : 400);
+    const auto await_end = [](const context& ctx, int i) {
+      if (i % 3 == 0) {
+        (void)ctx.done().recv();
+      } else if (i % 3 == 1) {
+        (void)weft::select(weft::on_done(ctx));
+      } else {
+        yield_until([&] { return static_cast<bool>(ctx.err()); });
+      }
+    };
+    for (int i = 0; i < rounds; ++i) {
+      crew peers(in_fibers());
+      {
+        auto owned = std::make_unique<weft::cancelable_context>(with_timeout(background(), 1h));
+        peers.start([raw = &owned->cancel] { (*raw)(); });
+        await_end(owned->ctx, i);
+        owned.reset();
+      }
+      {
+        auto owned = std::make_unique<weft::scoped_context>(background(), 1h);
+        peers.start([raw = owned.get()] { raw->cancel(); });
+        await_end(*owned, i);
+        owned.reset();
+      }
+      {
+        auto [parent, cancel] = with_cancel(background());
+        auto owned = std::make_unique<weft::scoped_context>(parent);
+        peers.start([&, &cancel = cancel] { cancel(); });
+        await_end(*owned, i);
+        owned.reset();
+        peers.join();
+      }
+      {
+        // A deadline is the canceller.
+        auto owned =
+            std::make_unique<weft::scoped_context>(background(), std::chrono::microseconds(i % 20));
+        await_end(*owned, i);
+        owned.reset();
+      }
+      // A block that was given back too early would lose its deadline to the last canceller.
+      auto [next, cancel_next] = with_timeout(background(), 10us);
+      (void)next.done().recv();
     }
   });
 }

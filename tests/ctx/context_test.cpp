@@ -8,8 +8,10 @@
 #include <type_traits>
 #include <vector>
 #include <weft/chan.hpp>
+#include <weft/mutex.hpp>
 #include <weft/select.hpp>
 #include <weft/time.hpp>
+#include <weft/wait_group.hpp>
 
 #include "tests/chan/support.hpp"
 
@@ -332,6 +334,81 @@ TEST_P(Context, CancelWakesWhoeverWaits) {
     cancel();
     waiters.join();
     EXPECT_EQ(woken, 40);
+  });
+}
+
+// Its error comes first: before a close, a value, a free mutex, an empty group, a time gone by.
+TEST_P(Context, ACallWithADoneContextFailsAtOnceAndConsumesNothing) {
+  run([] {
+    auto [canceled, cancel] = with_cancel(background());
+    cancel();
+    auto [late, cancel_late] = with_timeout(background(), -1s);
+    auto full = weft::make_chan<move_only>(1);
+    auto closed = weft::make_chan<move_only>(1);
+    full.send(std::make_unique<int>(1));
+    closed.send(std::make_unique<int>(2));
+    closed.close();
+    weft::mutex m;
+    weft::wait_group wg;
+    const auto fails = [&](const context& ctx, errc why) {
+      auto v = std::make_unique<int>(3);
+      for (const auto& c : {full, closed, weft::make_chan<move_only>(weft::unbounded),
+                            weft::make_chan<move_only>(weft::conflated)}) {
+        const std::size_t len = c.len();
+        EXPECT_EQ(c.recv(ctx).error(), why);
+        EXPECT_EQ(c.send(ctx, std::move(v)).error(), why);  // does not throw
+        EXPECT_EQ(c.len(), len);
+      }
+      ASSERT_TRUE(v);
+      EXPECT_EQ(*v, 3);
+      EXPECT_EQ(weft::chan<int>().recv(ctx).error(), why);
+      EXPECT_EQ(m.lock(ctx).error(), why);
+      EXPECT_EQ(wg.wait(ctx).error(), why);
+      EXPECT_EQ(weft::sleep_for(ctx, -1s).error(), why);
+      EXPECT_EQ(weft::sleep_until(ctx, weft::time_point::max()).error(), why);
+    };
+    fails(canceled, errc::canceled);
+    fails(late, errc::deadline_exceeded);
+    EXPECT_TRUE(m.try_lock());  // it was not taken
+    m.unlock();
+  });
+}
+
+TEST_P(Context, ANearerDeadlineOfAChildLeavesTheParentAlone) {
+  run([] {
+    auto [parent, cancel_parent] = with_timeout(background(), 1h);
+    const auto at = weft::clock::now() + 5ms;
+    auto [child, cancel_child] = with_deadline(parent, at);
+    const weft::scoped_context scoped(parent, at);
+    EXPECT_EQ(child.deadline(), at);
+    EXPECT_EQ(scoped.deadline(), at);
+    (void)child.done().recv();
+    (void)scoped.done().recv();
+    EXPECT_GE(weft::clock::now(), at);
+    EXPECT_EQ(child.err(), errc::deadline_exceeded);
+    EXPECT_EQ(scoped.err(), errc::deadline_exceeded);
+    EXPECT_FALSE(parent.err());
+    EXPECT_FALSE(parent.cause());
+    EXPECT_TRUE(parent.done().try_recv().empty());
+  });
+}
+
+TEST_P(Context, AGivenCauseStaysOnTheTimedOnesToo) {
+  run([] {
+    const auto why = std::make_error_code(std::errc::io_error);
+    auto [timed, cancel] = with_timeout(background(), 1h);
+    weft::scoped_context scoped(timed, 1h);
+    cancel(why);
+    EXPECT_EQ(timed.err(), errc::canceled);
+    EXPECT_EQ(timed.cause(), why);
+    EXPECT_EQ(scoped.cause(), why);
+    scoped.cancel(std::make_error_code(std::errc::broken_pipe));
+    EXPECT_EQ(scoped.cause(), why);  // the first reason stays
+    weft::scoped_context over(background(), 2ms);
+    (void)over.done().recv();
+    over.cancel(why);
+    EXPECT_EQ(over.cause(), errc::deadline_exceeded);
+    EXPECT_EQ(over.err(), errc::deadline_exceeded);
   });
 }
 
