@@ -8,6 +8,8 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <type_traits>
+#include <weft/context.hpp>
 #include <weft/fiber.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
@@ -101,6 +103,53 @@ TEST_P(ChanLifetime, DestroyedAtOnceAfterClose) {
       EXPECT_EQ(c->recv(), std::nullopt);
       c.reset();
     }
+  });
+}
+
+TEST_P(ChanLifetime, DestroyedAtOnceWhateverItCarries) {
+  run([] {
+    const int rounds = scaled(in_fibers() ? 1500 : 200);
+    const auto end_at_once = [&]<class T>(auto make, std::type_identity<T>) {
+      for (int i = 0; i < rounds; ++i) {
+        auto c = std::make_unique<weft::channel<T>>();
+        auto buffered = std::make_unique<weft::channel<T, 1>>();
+        crew peer(in_fibers());
+        peer.start([raw = c.get(), next = buffered.get(), make] {
+          raw->send(make());
+          next->send(make());
+        });
+        EXPECT_TRUE(c->recv(weft::background()));
+        c.reset();
+        EXPECT_TRUE(buffered->recv_for(1h));
+        buffered.reset();
+      }
+    };
+    end_at_once([] { return std::make_unique<int>(1); }, std::type_identity<move_only>());
+    end_at_once([] { return counted(1); }, std::type_identity<counted>());
+    end_at_once([] { return over_aligned(1); }, std::type_identity<over_aligned>());
+  });
+  EXPECT_EQ(counted::alive, 0);
+}
+
+// The context of a wait may go as soon as the wait is over, whatever ended it.
+TEST_P(ChanLifetime, AContextInTheFrameOfAWaitEndsWithIt) {
+  run([] {
+    auto c = weft::make_chan<int>();
+    for (int i = 0; i < scaled(in_fibers() ? 2000 : 200); ++i) {
+      auto [parent, cancel] = weft::with_cancel(weft::background());
+      crew peer(in_fibers());
+      peer.start([&, &parent = parent] {
+        const weft::scoped_context own(parent, std::chrono::microseconds(i % 40));
+        (void)c.recv(own);
+      });
+      peer.start([&, &parent = parent] {
+        const weft::scoped_context own(parent);
+        (void)weft::select(weft::on_send(c, i), weft::on_done(own));
+      });
+      if (i % 4 != 0) weft::yield();
+      cancel();
+    }
+    EXPECT_EQ(parked_receivers(c) + parked_senders(c), 0U);
   });
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 #include <weft/barrier.hpp>
 #include <weft/chan.hpp>
@@ -137,6 +138,47 @@ TEST_P(Group, WaitGroupDestroyedAtOnceStress) {
       crowd.start([raw = wg.get()] { raw->done(); });
       wg->wait();
       wg.reset();
+    }
+  });
+}
+
+TEST_P(Group, WaitGroupDestroyedAtOnceAfterEveryFormStress) {
+  run([] {
+    for (int i = 0; i < scaled(in_fibers() ? 3000 : 300); ++i) {
+      auto [ctx, cancel] = weft::with_cancel(background());
+      auto wg = std::make_unique<weft::wait_group>();
+      wg->go([] {});
+      wg->add(1);
+      crew crowd(in_fibers());
+      crowd.start([raw = wg.get()] { raw->done(); });
+      EXPECT_TRUE(wg->wait(ctx));
+      wg.reset();
+    }
+  });
+}
+
+TEST(GroupMixed, FibersAndThreadsWaitForEachOther) {
+  (void)weft::run(weft::options{}, [] {
+    for (int round = 0; round < scaled(200); ++round) {
+      weft::wait_group wg;
+      std::atomic<int> ended{0};
+      wg.add(2);
+      std::thread t([&] {
+        ++ended;
+        wg.done();
+      });
+      std::thread waiter([&] {
+        wg.wait();
+        EXPECT_EQ(ended, 2);
+      });
+      weft::go([&] {
+        ++ended;
+        wg.done();
+      });
+      wg.wait();
+      EXPECT_EQ(ended, 2);
+      waiter.join();
+      t.join();
     }
   });
 }

@@ -219,6 +219,56 @@ TEST_P(Mutex, DestroyedAtOnceStress) {
   });
 }
 
+// The same for the forms that may give up, with others that do give up.
+TEST_P(Mutex, DestroyedAtOnceByEveryLockingFormStress) {
+  run([] {
+    for (int i = 0; i < scaled(in_fibers() ? 3000 : 300); ++i) {
+      auto m = std::make_unique<weft::mutex>();
+      crew other(in_fibers());
+      m->lock();
+      crew quitter(in_fibers());
+      quitter.start([raw = m.get()] {
+        if (raw->try_lock_for(1us)) raw->unlock();
+      });
+      other.start([raw = m.get()] { raw->unlock(); });
+      if (i % 2 == 0) {
+        EXPECT_TRUE(m->lock(background()));
+      } else {
+        EXPECT_TRUE(m->try_lock_for(1h));
+      }
+      m->unlock();
+      quitter.join();  // who waits still needs it, who unlocked does not
+      m.reset();
+    }
+  });
+}
+
+TEST(MutexMixed, FibersAndThreadsExcludeEachOtherStress) {
+  const int n = scaled(5000);
+  (void)weft::run(weft::options{}, [&] {
+    weft::mutex m;
+    int counter = 0;
+    const auto body = [&] {
+      for (int i = 0; i < n; ++i) {
+        const std::lock_guard lock(m);
+        ++counter;
+        if (i % 64 == 0) weft::yield();
+      }
+    };
+    {
+      crew fibers(true);
+      crew threads(false);
+      for (int i = 0; i < 3; ++i) {
+        fibers.start(body);
+        threads.start(body);
+      }
+      fibers.join();  // the threads go on meanwhile
+      threads.join();
+    }
+    EXPECT_EQ(counter, 6 * n);
+  });
+}
+
 // TestMutexMisuse
 TEST(MutexFatal, UnlockOfAnUnlockedOne) {
   const auto r = run_child([] {

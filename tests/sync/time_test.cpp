@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <limits>
+#include <memory>
 #include <vector>
 #include <weft/chan.hpp>
 #include <weft/context.hpp>
@@ -24,6 +25,7 @@ class Time : public both_worlds {};
 WEFT_BOTH_WORLDS(Time);
 
 // weft::clock is a Clock.
+static_assert(std::chrono::is_clock_v<weft::clock>);
 static_assert(weft::clock::is_steady);
 static_assert(std::is_same_v<weft::clock::time_point, weft::time_point>);
 
@@ -243,6 +245,49 @@ TEST_P(Time, ATimersChannelOutlivesIt) {
   });
 }
 
+// Who waits on the channel already sees a stop and a reset in the same way.
+TEST_P(Time, AParkedReceiverGetsOnlyTheValueOfTheLastReset) {
+  run([] {
+    weft::timer t{1h};
+    crew other(in_fibers());
+    weft::time_point due;
+    other.start([&, c = t.channel()] {
+      const auto at = c.recv();
+      EXPECT_GE(*at, due);
+    });
+    yield_until([&] { return parked_receivers(t.channel()) == 1; });
+    EXPECT_TRUE(t.stop());
+    EXPECT_FALSE(t.stop());
+    EXPECT_EQ(parked_receivers(t.channel()), 1U);  // a stop does not wake it
+    EXPECT_FALSE(t.reset(1h));
+    due = weft::clock::now() + 2ms;
+    EXPECT_TRUE(t.reset(2ms));
+    other.join();
+    EXPECT_FALSE(t.stop());
+  });
+}
+
+TEST_P(Time, DestroyedTheMomentItsValueArrivesStress) {
+  run([] {
+    for (int i = 0; i < scaled(in_fibers() ? 2000 : 200); ++i) {
+      const auto brief = std::chrono::microseconds(i % 20);
+      auto t = std::make_unique<weft::timer>(brief);
+      const auto c = t->channel();
+      EXPECT_TRUE(i % 2 == 0 ? c.recv().has_value() : c.recv_for(1h).has_value());
+      t.reset();
+      auto k = std::make_unique<weft::ticker>(brief + 1us);
+      EXPECT_TRUE(k->channel().recv());
+      k.reset();
+      EXPECT_EQ(weft::select(weft::on_recv(weft::after(brief), [] {}), weft::on_timeout(1h)), 0U);
+      auto ran = weft::make_chan<weft::unit>();
+      {
+        auto handle = weft::after_func(brief, [ran] { ran.send({}); });
+        (void)ran.recv();
+      }
+    }
+  });
+}
+
 // TestZeroTimer: zero timers all fire
 TEST_P(Time, ZeroTimersFire) {
   run([] {
@@ -287,6 +332,40 @@ TEST_P(Time, TickersTickWithoutDriftAndLoseTicksOfASlowReceiver) {
     for (int i = 0; i < 3; ++i) {
       const weft::ticker brief{100ms};
     }
+  });
+}
+
+TEST_P(Time, ATickersChannelOutlivesItAndADroppedTickerIsStopped) {
+  run([] {
+    weft::recv_chan<weft::time_point> c;
+    {
+      weft::ticker t{1ms};
+      c = t.channel();
+      EXPECT_EQ(c.cap(), 1U);
+      EXPECT_TRUE(c.recv());
+      yield_until([&] { return c.len() == 1; });
+      const weft::ticker moved = std::move(t);
+      EXPECT_TRUE(moved.channel() == c);
+    }
+    EXPECT_TRUE(c.try_recv().empty());  // also the tick that nobody had taken
+    EXPECT_FALSE(c.recv_for(5ms));
+  });
+}
+
+TEST_P(Time, AResetTickerGivesNoTickOfBefore) {
+  run([] {
+    weft::ticker t{1ms};
+    for (int i = 0; i < 5; ++i) {
+      yield_until([&] { return t.channel().len() == 1; });
+      const auto start = weft::clock::now();
+      t.reset(3ms);
+      EXPECT_GE(*t.channel().recv(), start + 3ms);
+      EXPECT_GE(*t.channel().recv(), start + 6ms);  // the new period goes on
+      t.reset(1ms);
+    }
+    yield_until([&] { return t.channel().len() == 1; });
+    t.reset(1h);
+    EXPECT_TRUE(t.channel().try_recv().empty());
   });
 }
 
