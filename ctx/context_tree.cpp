@@ -3,7 +3,8 @@
 // weft/detail/context_node.hpp.
 //
 // Locked instructions of with_cancel + cancel below a cancellable parent: 3 locks (link, mark,
-// unlink) and 4 reference counts.
+// unlink) and 4 reference counts; 2 more if it is ended by an explicit cancel() and not by its
+// scope.
 #include <sched.h>
 
 #include <new>
