@@ -14,7 +14,8 @@
 
 namespace weft::inline v0::detail {
 
-extern bool membarrier_available;  // set once, before any worker exists
+extern bool membarrier_available
+    __attribute__((visibility("hidden")));  // set once, before any worker exists
 
 /// Registers the process with the kernel. Idempotent.
 void asymmetric_barrier_init() noexcept;

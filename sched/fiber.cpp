@@ -98,8 +98,7 @@ void reset(fiber_core* g, runtime_state* rt, const void* site) noexcept {
   std::atomic_ref<const void*>(g->site).store(site, std::memory_order_relaxed);
   g->stack_lo = nullptr;
   g->stack_size = 0;
-  g->eh_caught = nullptr;
-  g->eh_uncaught = 0;
+  g->eh = {};
   g->saved_errno = 0;
   g->on_cpu.store(0, std::memory_order_relaxed);  // a fiber that ended never switched away itself
   g->reason = wait_reason::none;

@@ -36,11 +36,15 @@ class fresh_deque {
     return true;
   }
 
-  /// Owner only. Newest first; null when empty.
-  [[nodiscard]] fiber_core* pop() noexcept {
+  /// Owner only. Newest first; null when empty. `alone`: there are no thieves, ever.
+  [[nodiscard]] fiber_core* pop(bool alone = false) noexcept {
     const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
     if (head_.load(std::memory_order_relaxed) == tail) return nullptr;  // only the owner adds
     const std::uint32_t last = tail - 1;
+    if (alone) {
+      tail_.store(last, std::memory_order_relaxed);
+      return slot(last).load(std::memory_order_relaxed);
+    }
     tail_.store(last, std::memory_order_seq_cst);
     std::uint32_t head = head_.load(std::memory_order_seq_cst);
     const auto others = static_cast<std::int32_t>(last - head);
@@ -63,6 +67,11 @@ class fresh_deque {
       fiber_core* g = slot(head).load(std::memory_order_relaxed);
       if (head_.compare_exchange_strong(head, head + 1, std::memory_order_seq_cst)) return g;
     }
+  }
+
+  /// Owner only; false may be out of date.
+  [[nodiscard]] bool empty_here() const noexcept {
+    return head_.load(std::memory_order_relaxed) == tail_.load(std::memory_order_relaxed);
   }
 
   /// From any thread; a hint.

@@ -18,8 +18,6 @@ extern "C" void* __tsan_get_current_fiber();
 namespace weft::inline v0::detail {
 namespace {
 
-thread_local machine* tls_machine = nullptr;
-
 // m asks for a processor it has been given: wait until the word is set.
 void wait_for_word(std::atomic<std::uint32_t>& word) noexcept {
   while (word.load(std::memory_order_acquire) == 0) os::futex_wait(&word, 0);
@@ -89,6 +87,8 @@ machine* create_machine(runtime_state* rt, processor* p, bool spinning) noexcept
 }
 
 }  // namespace
+
+constinit thread_local machine* tls_machine = nullptr;
 
 WEFT_NOINLINE machine* this_machine() noexcept {
   machine* m = tls_machine;

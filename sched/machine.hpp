@@ -31,11 +31,6 @@
 
 namespace weft::inline v0::detail {
 
-struct eh_globals {  // the C++ ABI's __cxa_eh_globals
-  void* caught;
-  unsigned int uncaught;
-};
-
 struct machine : machine_head {
   // --- the M's own thread only
   processor* p = nullptr;
@@ -67,6 +62,11 @@ struct machine : machine_head {
 
 /// The calling thread's M, null on a plain thread. Never inlined: see park.hpp.
 [[nodiscard]] WEFT_NOINLINE machine* this_machine() noexcept;
+
+/// The same by a plain load, for functions of the library that are never inlined into others and
+/// contain no switch: in one that does, the compiler may keep the variable's address over it.
+extern constinit thread_local machine* tls_machine __attribute__((tls_model("initial-exec")));
+[[nodiscard]] WEFT_INLINE machine* machine_here() noexcept { return tls_machine; }
 void set_this_machine(machine* m) noexcept;
 
 /// Slow half of rt_enter: the P was asked for, or is gone.

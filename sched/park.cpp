@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Park, ready, yield: the moments at which a fiber changes hands.
 //
-// Locked instructions: park_commit 0 with runnext filled (1 when the ring is popped), ready 0 into
-// runnext, 1 more when it kicks another fiber out and finds a P idle.
+// Locked instructions: yield 1 (0 with one P), park_commit 0 with runnext filled (1 when the ring
+// is popped and there is more than one P), ready 0 into runnext, 1 more when it kicks another fiber
+// out and finds a P idle.
 #include <weft/detail/park.hpp>
 
 #include "runtime/os.hpp"
@@ -13,18 +14,11 @@
 namespace weft::inline v0::detail {
 namespace {
 
-// Picks where g's M goes from here. In a runtime section. Null: stay on g.
-fiber_core* leave_for_next(machine* m, processor* p, fiber_core* g) noexcept {
-  fiber_core* next = nullptr;
-  if (p != nullptr && !m->rt->stopping.load(std::memory_order_relaxed)) next = next_local(p);
-  if (next == g) {
-    // Woken before it had left, and picked again at once.
-    g->state.store(fiber_state::running, std::memory_order_relaxed);
-    rt_exit(m);
-    return nullptr;
-  }
+// From g to `next`, already taken from its queue (null: the scheduler loop). In a runtime section.
+WEFT_INLINE fiber_core* leave_for(machine* m, processor* p, fiber_core* g,
+                                  fiber_core* next) noexcept {
   save_thread_state(m, g);
-  if (next != nullptr) {
+  if (next != nullptr) [[likely]] {
     if (next->on_cpu.load(std::memory_order_acquire) == 0) [[likely]] {
       prepare_dispatch(m, p, next);
       return next;
@@ -38,10 +32,46 @@ fiber_core* leave_for_next(machine* m, processor* p, fiber_core* g) noexcept {
   return &m->g0;
 }
 
+// Picks where g's M goes from here. In a runtime section. Null: stay on g.
+fiber_core* leave_for_next(machine* m, processor* p, fiber_core* g) noexcept {
+  fiber_core* next = nullptr;
+  if (p != nullptr && !m->rt->stopping.load(std::memory_order_relaxed)) next = next_local(p);
+  if (next == g) {
+    // Woken before it had left, and picked again at once.
+    g->state.store(fiber_state::running, std::memory_order_relaxed);
+    rt_exit(m);
+    return nullptr;
+  }
+  return leave_for(m, p, g, next);
+}
+
+// A yield that is more than a turn of the ring. In a runtime section.
+WEFT_NOINLINE switch_pair yield_slowly(machine* m, processor* p, fiber_core* g) noexcept {
+  if (m->rt->stopping.load(std::memory_order_relaxed)) return {g, abandon_current(m, g)};
+  g->state.store(fiber_state::runnable, std::memory_order_relaxed);
+  if (p == nullptr || !p->queue.push(g)) {
+    m->rt->inject.push(g);
+    wake_if_idle(m->rt);
+    return {g, leave_for_next(m, p, g)};
+  }
+  const bool only_one = p->runnext == nullptr && p->queue.size() == 1;
+  if (only_one && !p->fresh.empty_here()) {
+    p->favours = max_favours;  // one that has not run yet comes before us
+  } else if (only_one && p->spend() && p->rt->inject.empty()) {
+    // Alone: take it back rather than tour the scheduler loop. (A thief may have been faster.)
+    if (p->queue.pop(p->alone) == g) {
+      g->state.store(fiber_state::running, std::memory_order_relaxed);
+      rt_exit(m);
+      return {g, nullptr};
+    }
+  }
+  return {g, leave_for_next(m, p, g)};
+}
+
 }  // namespace
 
 WEFT_NOINLINE fiber_core* current_fiber() noexcept {
-  machine* m = this_machine();
+  machine* m = machine_here();
   return m != nullptr ? m->current : thread_fiber_of_caller();
 }
 
@@ -50,7 +80,7 @@ fiber_core* park_commit(fiber_core* g) noexcept {
     thread_park(g);
     return nullptr;
   }
-  machine* m = this_machine();
+  machine* m = machine_here();
   processor* p = rt_enter(m);
   g->waiting_since = m->rt->coarse_now.load(std::memory_order_relaxed);
   return leave_for_next(m, p, g);
@@ -58,34 +88,23 @@ fiber_core* park_commit(fiber_core* g) noexcept {
 
 WEFT_NOINLINE void park_wait_slow(fiber_core* g) noexcept { park_wait(g); }
 
-fiber_core* yield_commit(fiber_core* g) noexcept {
-  if (g->is_thread) {
+switch_pair yield_commit() noexcept {
+  machine* m = machine_here();
+  if (m == nullptr) [[unlikely]] {
     ::sched_yield();
-    return nullptr;
+    return {nullptr, nullptr};
   }
-  machine* m = this_machine();
+  fiber_core* g = m->current;
   processor* p = rt_enter(m);
-  if (m->rt->stopping.load(std::memory_order_relaxed)) return abandon_current(m, g);
-  g->state.store(fiber_state::runnable, std::memory_order_relaxed);
-  if (p != nullptr && p->queue.push(g)) {
-    const bool only_one = p->runnext == nullptr && p->queue.size() == 1;
-    if (only_one && !p->fresh.empty()) {
-      p->favours = max_favours;  // one that has not run yet comes before us
-    } else if (only_one && p->budget > 0 && !p->attention.load(std::memory_order_relaxed) &&
-               p->rt->inject.empty()) {
-      // Alone: take it back rather than tour the scheduler loop. (A thief may have been faster.)
-      --p->budget;
-      if (p->queue.pop() == g) {
-        g->state.store(fiber_state::running, std::memory_order_relaxed);
-        rt_exit(m);
-        return nullptr;
-      }
+  // A turn of the ring, if nothing else has a claim on this dispatch. (An ending runtime is noticed
+  // when the budget is spent.)
+  if (p != nullptr && p->runnext == nullptr && p->fresh.empty_here() && !p->shuffled) [[likely]] {
+    if (fiber_core* next = p->spend() ? p->queue.rotate(g, p->alone) : nullptr) [[likely]] {
+      g->state.store(fiber_state::runnable, std::memory_order_relaxed);
+      return {g, leave_for(m, p, g, next)};
     }
-  } else {
-    m->rt->inject.push(g);
-    wake_if_idle(m->rt);
   }
-  return leave_for_next(m, p, g);
+  return yield_slowly(m, p, g);
 }
 
 fiber_core* abandon_current(machine* m, fiber_core* g) noexcept {
@@ -102,7 +121,7 @@ void ready(fiber_core* g) noexcept {
     return;
   }
   runtime_state* rt = g->rt;
-  machine* m = this_machine();
+  machine* m = machine_here();
   if (m != nullptr && m->rt == rt) {
     const rt_section section(m);
     g->state.store(fiber_state::runnable, std::memory_order_relaxed);

@@ -52,12 +52,12 @@ struct alignas(cache_line) processor {
   timer_heap timers;
 
   // --- sampled by sysmon, written by the owner (relaxed)
-  alignas(cache_line) std::atomic<std::uint32_t> sched_tick{0};
+  alignas(cache_line) std::atomic<std::uint32_t> looks{0};  // looks around
+  std::atomic<std::uint32_t> budget{0};                     // dispatches until the next one
   std::atomic<bool> has_runnext{false};
 
   // --- owner only
   fiber_core* runnext = nullptr;
-  std::uint32_t budget = 0;       // dispatches until the next full look around
   std::uint32_t favours = 0;      // dispatches from the ring since the last one from `fresh`
   std::int64_t oldest_taken = 0;  // when the oldest of `fresh` had its turn
   std::uint32_t spin_limit = 0;
@@ -68,6 +68,8 @@ struct alignas(cache_line) processor {
   std::unique_ptr<poller> io;
   runtime_state* rt = nullptr;
   int index = 0;
+  bool alone = false;     // the runtime's only P: nobody steals
+  bool shuffled = false;  // run order or place of wake-ups is randomised (debug)
 
   std::atomic<std::uint64_t> spawned{0};   // owner writes, anybody reads
   std::atomic<std::uint64_t> finished{0};  // likewise
@@ -83,6 +85,17 @@ struct alignas(cache_line) processor {
   run_queue queue;
   fresh_deque fresh;
 
+  /// Owner: a dispatch without a look around. False if one is due.
+  [[nodiscard]] WEFT_INLINE bool spend() noexcept {
+    const std::uint32_t left = budget.load(std::memory_order_relaxed);
+    if (left == 0 || attention.load(std::memory_order_relaxed)) return false;
+    budget.store(left - 1, std::memory_order_relaxed);
+    return true;
+  }
+  /// Changes with every dispatch; from any thread.
+  [[nodiscard]] std::uint32_t ticks() const noexcept {
+    return looks.load(std::memory_order_relaxed) * 128 + budget.load(std::memory_order_relaxed);
+  }
   /// From any thread; a hint. Without runnext.
   [[nodiscard]] bool has_queued() const noexcept { return !queue.empty() || !fresh.empty(); }
 };

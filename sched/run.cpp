@@ -165,8 +165,8 @@ blocking_scope::~blocking_scope() {
     return;
   }
   // All Ps are busy: queue up for one.
-  fiber_core* to = yield_commit(g);
-  if (to != nullptr) switch_to(g, to);
+  const switch_pair s = yield_commit();
+  if (s.to != nullptr) switch_to(s.from, s.to);
 }
 
 }  // namespace detail

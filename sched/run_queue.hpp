@@ -8,7 +8,8 @@
 // Orders: the owner's release store of tail publishes the slot, paired with the thief's acquire
 // load of tail. A thief's release CAS of head, paired with the owner's acquire load of head, says
 // that the thief has finished reading the slots it took, so the owner may overwrite them.
-// Locked instructions: push 0, pop 1 (the head CAS), steal 1 for the whole batch.
+// Locked instructions: push 0, pop and rotate 1 (the head CAS; 0 with one P), steal 1 for the whole
+// batch.
 #pragma once
 
 #include <array>
@@ -35,17 +36,39 @@ class run_queue {
     return true;
   }
 
-  /// Owner only. Oldest first; null when empty.
-  [[nodiscard]] fiber_core* pop() noexcept {
+  /// Owner only. Oldest first; null when empty. `alone`: there are no thieves, ever.
+  [[nodiscard]] fiber_core* pop(bool alone = false) noexcept {
     std::uint32_t head = head_.load(std::memory_order_acquire);
     for (;;) {
       if (head == tail_.load(std::memory_order_relaxed)) return nullptr;
       fiber_core* g = slot(head).load(std::memory_order_relaxed);
+      if (alone) {
+        head_.store(head + 1, std::memory_order_relaxed);
+        return g;
+      }
       if (head_.compare_exchange_weak(head, head + 1, std::memory_order_acq_rel,
                                       std::memory_order_acquire)) {
         return g;
       }
     }
+  }
+
+  /// Owner only: takes the oldest and puts g behind the others. Null when there is none, or a thief
+  /// was faster; g is not queued then.
+  [[nodiscard]] WEFT_INLINE fiber_core* rotate(fiber_core* g, bool alone) noexcept {
+    std::uint32_t head = head_.load(std::memory_order_acquire);
+    const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
+    if (head == tail) return nullptr;
+    fiber_core* oldest = slot(head).load(std::memory_order_relaxed);
+    if (alone) {
+      head_.store(head + 1, std::memory_order_relaxed);
+    } else if (!head_.compare_exchange_strong(head, head + 1, std::memory_order_acq_rel,
+                                              std::memory_order_relaxed)) {
+      return nullptr;
+    }
+    slot(tail).store(g, std::memory_order_relaxed);
+    tail_.store(tail + 1, std::memory_order_release);
+    return oldest;
   }
 
   /// Owner only: takes the older half out, for the inject queue, when push() failed.

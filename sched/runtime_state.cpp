@@ -93,12 +93,14 @@ void add_processors(runtime_state* rt) {
     rt->procs.push_back(p);
     p->rt = rt;
     p->index = i;
+    p->alone = rt->n_procs == 1;
+    p->shuffled = rt->randomise || rt->force_migrate;
     p->owner.store(owner_claimed);
     p->running_on.store(nullptr);
     p->attention.store(false);
     p->sleepers.store(0);
     p->woken_to_spin.store(false);
-    p->sched_tick.store(0);
+    p->looks.store(0);
     p->has_runnext.store(false);
     p->has_io_requests.store(false);
     p->io_requests = nullptr;

@@ -99,18 +99,26 @@ void schedule_loop(machine* m) noexcept;
 [[nodiscard]] fiber_core* next_local(processor* p) noexcept;
 /// The same whether a look around is due or not. Owner only.
 [[nodiscard]] fiber_core* pop_local(processor* p) noexcept;
-/// Makes g current on m: binds a stack if it is fresh, restores its thread state. g->on_cpu is 0.
-void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept;
+/// Gives a fresh fiber its stack.
+void bind_stack(processor* p, fiber_core* g) noexcept;
 /// Saves what belongs to the fiber in the thread.
 WEFT_INLINE void save_thread_state(machine* m, fiber_core* g) noexcept {
   g->saved_errno = *m->err;
-  g->eh_caught = m->eh->caught;
-  g->eh_uncaught = m->eh->uncaught;
+  g->eh = *m->eh;
 }
 WEFT_INLINE void load_thread_state(machine* m, const fiber_core* g) noexcept {
   *m->err = g->saved_errno;
-  m->eh->caught = g->eh_caught;
-  m->eh->uncaught = g->eh_uncaught;
+  *m->eh = g->eh;
+}
+/// Makes g current on m: binds a stack if it is fresh, restores its thread state. g->on_cpu is 0.
+WEFT_INLINE void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept {
+  if (g->stack_lo == nullptr) [[unlikely]]
+    bind_stack(p, g);
+  g->on_cpu.store(1, std::memory_order_relaxed);
+  g->m.store(m, std::memory_order_relaxed);
+  g->state.store(fiber_state::running, std::memory_order_relaxed);
+  m->current = g;
+  load_thread_state(m, g);
 }
 /// Puts a runnable fiber on p; owner only.
 void put_runnable(processor* p, fiber_core* g) noexcept;

@@ -34,7 +34,9 @@ constexpr std::uint32_t max_stolen = 64;
 constexpr std::int64_t oldest_period_ns = 1'000'000;
 constexpr std::uint32_t max_spin_ns = 50'000;  // a wake-up costs the waker 8 us and takes 14 us
 
-void bind_stack(processor* p, fiber_core* g) noexcept {
+}  // namespace
+
+WEFT_NOINLINE void bind_stack(processor* p, fiber_core* g) noexcept {
   const stack_memory stack = p->stacks.acquire(g->stack_class);
   if (!stack) {
     fatal("no memory for a fiber stack (address space, or vm.max_map_count with mprotect guards)");
@@ -53,6 +55,8 @@ void bind_stack(processor* p, fiber_core* g) noexcept {
   g->tsan_fiber = __tsan_create_fiber(0);
 #endif
 }
+
+namespace {
 
 // The fiber may still be leaving its stack on another M: its registers are not saved before on_cpu
 // is 0. That M is inside a switch of a few instructions, unless the kernel has preempted it.
@@ -112,7 +116,7 @@ void put_list(processor* p, fiber_list list) noexcept {
 fiber_core* next_fresh(processor* p) noexcept {
   const std::int64_t now = p->rt->coarse_now.load(std::memory_order_relaxed);
   if (now - p->oldest_taken < oldest_period_ns) [[likely]]
-    return p->fresh.pop();
+    return p->fresh.pop(p->alone);
   p->oldest_taken = now;
   return p->fresh.steal();
 }
@@ -124,7 +128,7 @@ fiber_core* next_queued(processor* p) noexcept {
     p->favours = 0;
     if (fiber_core* g = next_fresh(p)) return g;
   }
-  if (fiber_core* g = p->queue.pop()) {
+  if (fiber_core* g = p->queue.pop(p->alone)) {
     ++p->favours;
     return g;
   }
@@ -146,7 +150,8 @@ fiber_core* take_first(processor* p, fiber_list list) noexcept {
 // Timers, I/O requests of others, completions: everything that makes fibers of this P runnable.
 void look_around(processor* p) noexcept {
   p->attention.store(false, std::memory_order_relaxed);
-  p->budget = dispatch_budget;
+  p->looks.store(p->looks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  p->budget.store(dispatch_budget, std::memory_order_relaxed);
   if (p->timers.next_when() != never) {
     const std::int64_t now = now_ns();
     p->rt->coarse_now.store(now, std::memory_order_relaxed);
@@ -311,11 +316,7 @@ bool get_processor(machine* m) noexcept {
 
 }  // namespace
 
-fiber_core* next_local(processor* p) noexcept {
-  if (p->attention.load(std::memory_order_relaxed) || p->budget == 0) return nullptr;
-  --p->budget;
-  return pop_local(p);
-}
+fiber_core* next_local(processor* p) noexcept { return p->spend() ? pop_local(p) : nullptr; }
 
 fiber_core* pop_local(processor* p) noexcept {
   fiber_core* g = p->runnext;
@@ -331,16 +332,6 @@ fiber_core* pop_local(processor* p) noexcept {
     return g;
   }
   return next_queued(p);
-}
-
-void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept {
-  if (g->stack_lo == nullptr) bind_stack(p, g);
-  g->on_cpu.store(1, std::memory_order_relaxed);
-  g->m.store(m, std::memory_order_relaxed);
-  g->state.store(fiber_state::running, std::memory_order_relaxed);
-  m->current = g;
-  p->sched_tick.store(p->sched_tick.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  load_thread_state(m, g);
 }
 
 void put_runnable(processor* p, fiber_core* g) noexcept {

@@ -103,7 +103,7 @@ bool examine(runtime_state* rt, processor* p, std::int64_t now) noexcept {
   const std::uint64_t owner = p->owner.load(std::memory_order_acquire);
   if (owner <= owner_flags) return false;  // idle or in transit
   if ((owner & owner_blocking) != 0) return take_from_blocking(rt, p, owner, now);
-  const std::uint32_t tick = p->sched_tick.load(std::memory_order_relaxed);
+  const std::uint32_t tick = p->ticks();
   const machine* m = p->running_on.load(std::memory_order_relaxed);
   if (tick != p->seen_tick || (owner & ~owner_flags) != p->seen_owner) {
     p->seen_tick = tick;

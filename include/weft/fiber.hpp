@@ -296,8 +296,8 @@ void on_ready(future<T> r, F&& fn, std::source_location loc = std::source_locati
 
 /// Lets other runnable fibers run first.
 WEFT_INLINE void yield() noexcept {
-  detail::fiber_core* g = detail::current_fiber();
-  if (detail::fiber_core* to = detail::yield_commit(g)) detail::switch_to(g, to);
+  const detail::switch_pair s = detail::yield_commit();
+  if (s.to != nullptr) detail::switch_to(s.from, s.to);
 }
 
 namespace detail {

@@ -3,7 +3,7 @@
 // most 256 bytes, with the closure inside when that is small.
 //
 // Who may touch what:
-//   frame, eh_*, saved_errno   the M that runs or is leaving the fiber
+//   frame, eh, saved_errno     the M that runs or is leaving the fiber
 //   on_cpu                     1 from dispatch until the successor has landed on its own stack;
 //                              whoever dispatches a fiber waits for 0 (acquire) first, so a waker
 //                              may publish a fiber that is still saving itself
@@ -34,6 +34,13 @@ struct fiber_core;
 struct machine_head {
   /// 1 while the thread is inside a runtime section, i.e. may touch its P.
   std::atomic<std::uint32_t> in_rt{0};
+};
+
+/// The C++ ABI's __cxa_eh_globals; padding made visible, so that it is copied as one word of 16.
+struct alignas(8) eh_globals {
+  void* caught = nullptr;
+  std::uint32_t uncaught = 0;
+  std::uint32_t padding = 0;
 };
 
 enum class fiber_state : std::uint8_t {
@@ -78,8 +85,7 @@ struct alignas(cache_line) fiber_core {
   std::atomic<std::uint32_t> on_cpu{0};
   std::atomic<std::uint32_t> claim{0};
   std::atomic<machine_head*> m{nullptr};  // relaxed: set by the dispatcher just before the switch
-  void* eh_caught = nullptr;
-  std::uint32_t eh_uncaught = 0;
+  eh_globals eh;
   int saved_errno = 0;
 
   fiber_core* sched_next = nullptr;

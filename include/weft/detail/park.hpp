@@ -72,8 +72,14 @@ WEFT_INLINE void park_abort(fiber_core* g) noexcept {
 /// From any thread; allocates nothing; never blocks.
 WEFT_EXPORT void ready(fiber_core* g) noexcept;
 
-/// Lets other runnable fibers run: where to go, null for "stay".
-[[nodiscard]] WEFT_EXPORT fiber_core* yield_commit(fiber_core* g) noexcept;
+/// Who leaves for whom; `to` null: nobody, stay.
+struct switch_pair {
+  fiber_core* from;
+  fiber_core* to;
+};
+
+/// Lets other runnable fibers run before the caller, which is queued.
+[[nodiscard]] WEFT_EXPORT switch_pair yield_commit() noexcept;
 
 /// For operations that may be called in a loop without ever parking (select with otherwise,
 /// try_recv on empty): gives a stopped runtime, or one that asked for the P, its chance.
