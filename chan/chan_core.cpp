@@ -12,14 +12,15 @@
 #include <weft/detail/cancel_node.hpp>
 #include <weft/error.hpp>
 #include "chan/chan_steps.hpp"
+#include "sched/park.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
 
 /// Publishes the caller's waiter; lock held.
-void publish(chan_core* c, wait_queue& queue, void* slot, waiter* w, wait_reason reason,
-             bool multi) noexcept {
-  fiber_core* g = current_fiber();
+WEFT_INLINE void publish(chan_core* c, wait_queue& queue, void* slot, waiter* w, wait_reason reason,
+                         bool multi) noexcept {
+  fiber_core* g = fiber_here();
   park_begin(g, reason, c);
   ::new (w) waiter{};
   w->g = g;
@@ -37,7 +38,7 @@ WEFT_NOINLINE void replace_latest(chan_core* c, void* from) noexcept {
   const element_ops& ops = *c->ops;
   if (ops.destroy == nullptr) {
     move_value(c, c->ring, from);
-    leave(c);
+    c->lock.unlock();
     return;
   }
   auto room = reinterpret_cast<std::uintptr_t>(__builtin_alloca(ops.size + ops.align));
@@ -45,14 +46,14 @@ WEFT_NOINLINE void replace_latest(chan_core* c, void* from) noexcept {
   void* old = reinterpret_cast<void*>(room);
   deliver_and_destroy(c, old, false, c->ring);
   move_value(c, c->ring, from);
-  leave(c);
+  c->lock.unlock();
   ops.destroy(old);
 }
 
 /// Unbounded and out of room, lock held: allocates outside the lock and tries again.
 WEFT_NOINLINE chan_op grow_and_send(unbounded_core* u, void* from) {
   for (;;) {
-    leave(u);
+    u->lock.unlock();
     const std::size_t bytes = u->data_at + std::size_t{u->per_chunk} * u->ops->size;
     auto* k = static_cast<chunk*>(
         ::operator new(bytes, std::align_val_t{std::max(u->ops->align, alignof(chunk))}));
@@ -69,7 +70,7 @@ WEFT_NOINLINE chan_op grow_and_send(unbounded_core* u, void* from) {
       if (out.garbage != nullptr) drop_garbage(u, out.garbage);
       continue;
     }
-    leave(u);
+    u->lock.unlock();
     finish(u, out);
     return r;
   }
@@ -97,7 +98,7 @@ chan_op wait_with(wake_extras& extras, chan_core* c, wait_queue* queue, waiter& 
     if (c != nullptr) {
       c->lock.lock();
       queue->remove(&w);
-      leave(c);
+      c->lock.unlock();
     }
     error = extras.error();
     return chan_op::failed;
@@ -135,24 +136,24 @@ fiber_core** collect(wait_queue& queue, fiber_core** tail) noexcept {
 
 }  // namespace
 
-chan_op chan_send(chan_core* c, void* from, waiter* w) {
+chan_step chan_send(chan_core* c, void* from, waiter* w) {
   if (c == nullptr) [[unlikely]]
     park_for_ever(wait_reason::chan_send_nil);
   outcome out;
   c->lock.lock();
   const chan_op r = send_step(c, from, out);
   if (r == chan_op::blocked) {
-    if (never_waits(c)) return send_never_waits(c, from);
+    if (never_waits(c)) return {send_never_waits(c, from)};
     publish(c, c->send_q, from, w, wait_reason::chan_send, false);
-    leave(c);
-    return chan_op::parked;
+    c->lock.unlock();
+    return {chan_op::parked, park_here(w->g)};
   }
-  leave(c);
-  if (out.wake != nullptr) ready(out.wake);
-  return r;
+  c->lock.unlock();
+  if (out.wake != nullptr) ready_here(out.wake);
+  return {r};
 }
 
-chan_op chan_recv(chan_core* c, void* to, waiter* w) noexcept {
+chan_step chan_recv(chan_core* c, void* to, waiter* w) noexcept {
   if (c == nullptr) [[unlikely]]
     park_for_ever(wait_reason::chan_receive_nil);
   outcome out;
@@ -160,31 +161,33 @@ chan_op chan_recv(chan_core* c, void* to, waiter* w) noexcept {
   const chan_op r = recv_step(c, to, false, out);
   if (r == chan_op::blocked) {
     publish(c, c->recv_q, to, w, wait_reason::chan_receive, false);
-    leave(c);
-    return chan_op::parked;
+    c->lock.unlock();
+    return {chan_op::parked, park_here(w->g)};
   }
-  leave(c);
-  finish(c, out);
-  return r;
+  c->lock.unlock();
+  if (out.garbage != nullptr) [[unlikely]]
+    drop_garbage(c, out.garbage);
+  if (out.wake != nullptr) ready_here(out.wake);
+  return {r};
 }
 
 chan_op send_now(chan_core* c, void* from) {
-  if ((c->hint.load(std::memory_order_relaxed) & hint_send) == 0) return chan_op::blocked;
+  if (!may_send(c)) return chan_op::blocked;
   outcome out;
   c->lock.lock();
   const chan_op r = send_step(c, from, out);
   if (r == chan_op::blocked && never_waits(c)) return send_never_waits(c, from);
-  leave(c);
+  c->lock.unlock();
   if (out.wake != nullptr) ready(out.wake);
   return r;
 }
 
 chan_op recv_now(chan_core* c, void* to, bool optional) noexcept {
-  if ((c->hint.load(std::memory_order_relaxed) & hint_recv) == 0) return chan_op::blocked;
+  if (!may_recv(c)) return chan_op::blocked;
   outcome out;
   c->lock.lock();
   const chan_op r = recv_step(c, to, optional, out);
-  leave(c);
+  c->lock.unlock();
   finish(c, out);
   return r;
 }
@@ -212,15 +215,15 @@ chan_op chan_send_until(chan_core* c, void* from, cancel_node* node, std::int64_
   if (r == chan_op::blocked) {
     if (never_waits(c)) return send_never_waits(c, from);
     if (too_late(deadline, error)) {
-      leave(c);
+      c->lock.unlock();
       return chan_op::failed;
     }
     waiter w;
     publish(c, c->send_q, from, &w, wait_reason::chan_send, extras.needed());
-    leave(c);
+    c->lock.unlock();
     return wait_with(extras, c, &c->send_q, w, error);
   }
-  leave(c);
+  c->lock.unlock();
   if (out.wake != nullptr) ready(out.wake);
   return r;
 }
@@ -235,15 +238,15 @@ chan_op chan_recv_until(chan_core* c, void* to, cancel_node* node, std::int64_t 
   const chan_op r = recv_step(c, to, false, out);
   if (r == chan_op::blocked) {
     if (too_late(deadline, error)) {
-      leave(c);
+      c->lock.unlock();
       return chan_op::failed;
     }
     waiter w;
     publish(c, c->recv_q, to, &w, wait_reason::chan_receive, extras.needed());
-    leave(c);
+    c->lock.unlock();
     return wait_with(extras, c, &c->recv_q, w, error);
   }
-  leave(c);
+  c->lock.unlock();
   finish(c, out);
   return r;
 }
@@ -257,7 +260,7 @@ bool chan_close(chan_core* c) noexcept {
   }
   c->closed = true;
   collect(c->send_q, collect(c->recv_q, &woken));
-  leave(c);
+  c->lock.unlock();
   if (woken != nullptr) ready_all(woken);
   return true;
 }

@@ -54,7 +54,6 @@ void init(chan_core* c, const element_ops* ops, std::uint8_t width, chan_kind ki
   c->ring = ring;
   c->ops = ops;
   c->site = site;
-  c->hint.store(cap > 0 || kind >= chan_kind::conflated ? hint_send : 0, std::memory_order_relaxed);
 }
 
 void destroy_values(chan_core* c) noexcept {

@@ -93,17 +93,15 @@ inline void served(waiter* w, outcome& out) noexcept {
   out.wake = w->g;
 }
 
-/// Publishes what can be said of the channel without its lock, and gives the lock back.
-inline void leave(chan_core* c) noexcept {
-  std::uint8_t h = 0;
-  if (c->closed || c->count != 0 || !c->send_q.empty()) h |= hint_recv;
-  if (c->closed || c->count < c->cap || !c->recv_q.empty() || c->kind == chan_kind::conflated ||
-      c->kind == chan_kind::unbounded) {
-    h |= hint_send;
-  }
-  // relaxed: a reader that needs to see this store was told of it by somebody else.
-  c->hint.store(h, std::memory_order_relaxed);
-  c->lock.unlock();
+/// Whether a receive, or a send, might go through at this instant; without the lock. A no is
+/// certain: emptiness (fullness) is read first, and a channel that is open after that was open
+/// then.
+inline bool may_recv(const chan_core* c) noexcept {
+  return c->count.look() != 0 || !c->send_q.looks_empty() || c->closed.look();
+}
+inline bool may_send(const chan_core* c) noexcept {
+  return c->count.look() < c->cap || !c->recv_q.looks_empty() || c->kind >= chan_kind::conflated ||
+         c->closed.look();
 }
 
 inline void unbounded_take(unbounded_core* u, void* to, bool optional, outcome& out) noexcept {
@@ -140,7 +138,7 @@ inline bool unbounded_put(unbounded_core* u, void* from) noexcept {
 }
 
 /// Lock held. done, closed or blocked.
-inline chan_op recv_step(chan_core* c, void* to, bool optional, outcome& out) noexcept {
+WEFT_INLINE chan_op recv_step(chan_core* c, void* to, bool optional, outcome& out) noexcept {
   if (c->count != 0) {
     if (c->kind == chan_kind::unbounded) [[unlikely]] {
       unbounded_take(static_cast<unbounded_core*>(c), to, optional, out);
@@ -167,7 +165,7 @@ inline chan_op recv_step(chan_core* c, void* to, bool optional, outcome& out) no
 
 /// Lock held. done, closed or blocked; blocked on a conflated channel means "the old value must
 /// make room", on an unbounded one "a chunk is needed".
-inline chan_op send_step(chan_core* c, void* from, outcome& out) noexcept {
+WEFT_INLINE chan_op send_step(chan_core* c, void* from, outcome& out) noexcept {
   if (c->closed) [[unlikely]]
     return chan_op::closed;
   if (waiter* r = c->recv_q.pop_claimed()) {

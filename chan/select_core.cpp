@@ -135,7 +135,7 @@ void release(select_record& r) noexcept {
   if (r.kind == case_kind::done) {
     r.w.owner->lock.unlock();
   } else {
-    leave(channel_of(r));
+    channel_of(r)->lock.unlock();
   }
 }
 

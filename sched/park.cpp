@@ -4,33 +4,13 @@
 // Locked instructions: yield 1 (0 with one P), park_commit 0 with runnext filled (1 when the ring
 // is popped and there is more than one P), ready 0 into runnext, 1 more when it kicks another fiber
 // out and finds a P idle.
-#include <weft/detail/park.hpp>
+#include "sched/park.hpp"
 
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
-#include "sched/runtime_state.hpp"
-#include "sched/thread_fiber.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
-
-// From g to `next`, already taken from its queue (null: the scheduler loop). In a runtime section.
-WEFT_INLINE fiber_core* leave_for(machine* m, processor* p, fiber_core* g,
-                                  fiber_core* next) noexcept {
-  save_thread_state(m, g);
-  if (next != nullptr) [[likely]] {
-    if (next->on_cpu.load(std::memory_order_acquire) == 0) [[likely]] {
-      prepare_dispatch(m, p, next);
-      return next;
-    }
-    // Still leaving its stack elsewhere. Waiting for it here, on a stack that somebody may be
-    // waiting for in turn, could deadlock; the scheduler's own stack is waited for by nobody.
-    m->pending = next;
-  }
-  m->current = &m->g0;
-  load_thread_state(m, &m->g0);
-  return &m->g0;
-}
 
 // Picks where g's M goes from here. In a runtime section. Null: stay on g.
 fiber_core* leave_for_next(machine* m, processor* p, fiber_core* g) noexcept {
@@ -70,19 +50,11 @@ WEFT_NOINLINE switch_pair yield_slowly(machine* m, processor* p, fiber_core* g) 
 
 }  // namespace
 
-WEFT_NOINLINE fiber_core* current_fiber() noexcept {
-  machine* m = machine_here();
-  return m != nullptr ? m->current : thread_fiber_of_caller();
-}
+WEFT_NOINLINE fiber_core* current_fiber() noexcept { return fiber_here(); }
 
-fiber_core* park_commit(fiber_core* g) noexcept {
-  if (g->is_thread) {
-    thread_park(g);
-    return nullptr;
-  }
-  machine* m = machine_here();
-  processor* p = rt_enter(m);
-  g->waiting_since = m->rt->coarse_now.load(std::memory_order_relaxed);
+fiber_core* park_commit(fiber_core* g) noexcept { return park_here(g); }
+
+WEFT_NOINLINE fiber_core* park_slowly(machine* m, processor* p, fiber_core* g) noexcept {
   return leave_for_next(m, p, g);
 }
 
@@ -115,13 +87,14 @@ fiber_core* abandon_current(machine* m, fiber_core* g) noexcept {
   return &m->g0;
 }
 
-void ready(fiber_core* g) noexcept {
+void ready(fiber_core* g) noexcept { ready_here(g); }
+
+WEFT_NOINLINE void ready_slowly(machine* m, fiber_core* g) noexcept {
   if (g->is_thread) {
     thread_ready(g);
     return;
   }
   runtime_state* rt = g->rt;
-  machine* m = machine_here();
   if (m != nullptr && m->rt == rt) {
     const rt_section section(m);
     g->state.store(fiber_state::runnable, std::memory_order_relaxed);

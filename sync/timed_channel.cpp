@@ -51,7 +51,7 @@ void fire(timer_node* n, std::int64_t now) noexcept {
     t->lock.lock();
     static_cast<void>(
         send_step(t, launder_ptr(&value), out));  // full: the receiver is slow, it is lost
-    leave(t);
+    t->lock.unlock();
   }
   t->guard.unlock();
   if (out.wake != nullptr) ready(out.wake);
@@ -101,7 +101,6 @@ timed_channel* timed_make(std::int64_t when, std::int64_t period, const void* si
   c.site = site;
   c.timed = true;
   c.dispose = &dispose;
-  c.hint.store(hint_send, std::memory_order_relaxed);
   c.ends.store(one_send_end, std::memory_order_relaxed);  // the timer object's
   ledger_add(account_of(t), site);
   if (!arm(t, when, period)) {

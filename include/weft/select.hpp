@@ -45,10 +45,8 @@ class [[nodiscard]] recv_case : public case_base {
   }
   WEFT_INLINE bool wait() noexcept {  // this case alone
     uninit<waiter> w;
-    const chan_op op = chan_recv(core_, launder_ptr(&slot_.value), launder_ptr(&w.value));
-    if (op != chan_op::parked) return op == chan_op::done;
-    park_wait(w.value.g);
-    return w.value.ok;
+    const chan_step r = chan_recv(core_, launder_ptr(&slot_.value), launder_ptr(&w.value));
+    return chan_finish(r, w.value);
   }
   WEFT_INLINE chan_op attempt() noexcept { return chan_try_recv(core_, launder_ptr(&slot_.value)); }
   WEFT_INLINE void run(bool ok) {
@@ -95,10 +93,8 @@ class [[nodiscard]] send_case : public case_base {
   }
   WEFT_INLINE bool wait() {
     uninit<waiter> w;
-    const chan_op op = chan_send(core_, launder_ptr(value_.get()), launder_ptr(&w.value));
-    if (op != chan_op::parked) return op == chan_op::done;
-    park_wait(w.value.g);
-    return w.value.ok;
+    const chan_step r = chan_send(core_, launder_ptr(value_.get()), launder_ptr(&w.value));
+    return chan_finish(r, w.value);
   }
   WEFT_INLINE chan_op attempt() { return chan_try_send(core_, launder_ptr(value_.get())); }
   WEFT_INLINE void run(bool ok) {

@@ -5,9 +5,7 @@
 // Who may touch what:
 //   cap, kind, width, ops, site, dispose   immutable
 //   closed, count, head, ring, queues      guarded by `lock`
-//   hint     written under `lock`, read by anybody: a set bit says "perhaps", a clear one
-//   "certainly
-//            not at this instant"
+//            (closed, count and the queues' heads may be looked at without it: may_send, may_recv)
 //   ends     atomic: handles that can send (low half) and receive (high half). A heap channel dies
 //            with the last one; a channel in a frame counts itself as one of each.
 //
@@ -80,23 +78,26 @@ enum class chan_op : std::uint8_t {
   done,     ///< the value changed hands
   closed,   ///< the channel is closed (and, for a receive, drained)
   blocked,  ///< not possible now
-  parked,   ///< a waiter is published: park_wait(w->g), then look at w->ok
+  parked,   ///< a waiter was published; see chan_step
   failed,   ///< a context or deadline ended the wait
 };
 
-inline constexpr std::uint8_t hint_recv = 1;
-inline constexpr std::uint8_t hint_send = 2;
+/// What a blocking operation has come to. Parked: switch from w->g to `to` (null: woken already),
+/// then look at w->ok. In two registers.
+struct chan_step {
+  chan_op op;
+  fiber_core* to = nullptr;
+};
 
 inline constexpr std::uint64_t one_send_end = 1;
 inline constexpr std::uint64_t one_recv_end = std::uint64_t{1} << 32;
 inline constexpr std::uint64_t both_ends = one_send_end | one_recv_end;
 
 struct chan_core : waitable {
-  std::atomic<std::uint8_t> hint{0};
-  bool closed = false;
+  relaxed<bool> closed;
   chan_kind kind = chan_kind::rendezvous;
   std::uint8_t width = 0;
-  std::size_t count = 0;
+  relaxed<std::size_t> count;
   std::uint32_t cap = 0;
   std::uint32_t head = 0;
   std::byte* ring = nullptr;
@@ -136,8 +137,15 @@ WEFT_INLINE void chan_drop_ends(chan_core* c, std::uint64_t which) noexcept {
 
 /// Blocking operations. `w` is raw storage in the caller's frame, built only when they return
 /// `parked`. A null channel blocks for ever. Send: may throw bad_alloc on an unbounded channel.
-[[nodiscard]] WEFT_EXPORT chan_op chan_send(chan_core* c, void* from, waiter* w);
-[[nodiscard]] WEFT_EXPORT chan_op chan_recv(chan_core* c, void* to, waiter* w) noexcept;
+[[nodiscard]] WEFT_EXPORT chan_step chan_send(chan_core* c, void* from, waiter* w);
+[[nodiscard]] WEFT_EXPORT chan_step chan_recv(chan_core* c, void* to, waiter* w) noexcept;
+
+/// Second half of both, in the caller's own frame: false if the channel was closed.
+WEFT_INLINE bool chan_finish(const chan_step& r, const waiter& w) noexcept {
+  if (r.op != chan_op::parked) return r.op == chan_op::done;
+  if (r.to != nullptr) switch_to(w.g, r.to);
+  return w.ok;
+}
 
 /// Never wait: done, closed or blocked.
 [[nodiscard]] WEFT_EXPORT chan_op chan_try_send(chan_core* c, void* from);
@@ -188,26 +196,16 @@ WEFT_INLINE std::optional<T> no_value() noexcept {
 template <class T>
 WEFT_INLINE void send_from(chan_core* c, T* value) {
   uninit<waiter> w;
-  const chan_op r = chan_send(c, launder_ptr(value), launder_ptr(&w.value));
-  if (r == chan_op::done) [[likely]]
-    return;
-  if (r == chan_op::parked) {
-    park_wait(w.value.g);
-    if (w.value.ok) return;
-  }
-  throw_send_on_closed();
+  const chan_step r = chan_send(c, launder_ptr(value), launder_ptr(&w.value));
+  if (!chan_finish(r, w.value)) throw_send_on_closed();
 }
 
 template <class T>
 WEFT_INLINE std::optional<T> recv_value(chan_core* c) noexcept {
   uninit<T> slot;
   uninit<waiter> w;
-  const chan_op r = chan_recv(c, launder_ptr(&slot.value), launder_ptr(&w.value));
-  if (r == chan_op::closed) return no_value<T>();
-  if (r == chan_op::parked) {
-    park_wait(w.value.g);
-    if (!w.value.ok) return no_value<T>();
-  }
+  const chan_step r = chan_recv(c, launder_ptr(&slot.value), launder_ptr(&w.value));
+  if (!chan_finish(r, w.value)) return no_value<T>();
   return take(slot);
 }
 

@@ -11,6 +11,7 @@
 
 #include <weft/detail/config.hpp>
 #include <weft/detail/fiber_core.hpp>
+#include <weft/detail/relaxed.hpp>
 #include <weft/detail/spin_lock.hpp>
 
 namespace weft::inline v0::detail {
@@ -63,6 +64,8 @@ class wait_queue {
   }
 
   [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
+  /// A hint, without the lock.
+  [[nodiscard]] bool looks_empty() const noexcept { return head_.look() == nullptr; }
   [[nodiscard]] waiter* front() const noexcept { return head_; }
 
   void push_back(waiter* w) noexcept {
@@ -92,7 +95,11 @@ class wait_queue {
   /// Unlinks `w` if it is still linked here.
   void remove(waiter* w) noexcept {
     if (w->queue != this) return;
-    (w->prev != nullptr ? w->prev->next : head_) = w->next;
+    if (w->prev != nullptr) {
+      w->prev->next = w->next;
+    } else {
+      head_ = w->next;
+    }
     (w->next != nullptr ? w->next->prev : tail_) = w->prev;
     w->next = w->prev = nullptr;
     w->queue = nullptr;
@@ -100,16 +107,20 @@ class wait_queue {
 
   /// Unlinks and returns the first waiter that this caller may wake (claimed), or null. Records
   /// whose fiber somebody else has claimed are dropped on the way.
-  [[nodiscard]] waiter* pop_claimed() noexcept {
+  [[nodiscard]] WEFT_INLINE waiter* pop_claimed() noexcept {
     while (waiter* w = head_) {
-      remove(w);
+      waiter* next = w->next;
+      head_ = next;
+      (next != nullptr ? next->prev : tail_) = nullptr;
+      w->next = nullptr;
+      w->queue = nullptr;
       if (claim(w)) return w;
     }
     return nullptr;
   }
 
  private:
-  waiter* head_ = nullptr;
+  relaxed<waiter*> head_;
   waiter* tail_ = nullptr;
 };
 
