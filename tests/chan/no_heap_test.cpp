@@ -70,6 +70,7 @@ TEST_P(NoHeap, FrameChannelsTheirOperationsAndSelects) {
   });
 }
 
+#if !WEFT_ASAN  // there each node goes to the heap, so that its end is seen
 TEST_P(NoHeap, ScopedContextsAndTheirWaits) {
   run([] {
     const auto use = [] {
@@ -104,5 +105,6 @@ TEST_P(NoHeap, ScopedContextsAndTheirWaits) {
     EXPECT_EQ(least, 0);
   });
 }
+#endif
 
 }  // namespace
