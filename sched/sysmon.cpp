@@ -15,6 +15,7 @@
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
 #include "sched/runtime_state.hpp"
+#include "sched/sched_trace.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
@@ -136,6 +137,7 @@ void help_busy(runtime_state* rt, std::int64_t now) noexcept {
 }
 
 struct sysmon_state {
+  sched_trace trace;
   std::int64_t tick = min_tick_ns;
   int quiet_rounds = 0;
   std::int64_t next_trim = 0;
@@ -156,7 +158,8 @@ void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   check_deadlock(rt);
   if (rt->idle.count() == rt->n_procs && !rt->stopping.load()) {
     const bool to_trim = stack_pool_stats().in_depot > trim_above;
-    os::futex_wait(&rt->sysmon_word, 0, to_trim ? now_ns() + trim_period_ns : -1);
+    const std::int64_t until = std::min(to_trim ? now_ns() + trim_period_ns : never, s.trace.due());
+    os::futex_wait(&rt->sysmon_word, 0, until == never ? -1 : until);
   }
   rt->sysmon_asleep.store(false);
   s.tick = min_tick_ns;
@@ -174,6 +177,7 @@ void* sysmon_main(void* argument) {
     for (processor* p : rt->procs) acted |= examine(rt, p, now);
     help_busy(rt, now);
     trim_if_due(s, now);
+    s.trace.look(rt, now);
     s.quiet_rounds = acted ? 0 : s.quiet_rounds + 1;
     if (acted) s.tick = min_tick_ns;
     if (s.quiet_rounds > 20 && s.tick < max_tick_ns) s.tick = std::min(s.tick * 2, max_tick_ns);

@@ -16,6 +16,7 @@
 #include <weft/net.hpp>
 #include <weft/once.hpp>
 #include <weft/options.hpp>
+#include <weft/parallel_for.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
 #include <weft/semaphore.hpp>
