@@ -82,8 +82,18 @@ class group_core {
 
 template <class F>
 struct group_core::task {
-  group_core* group;
-  F fn;
+  group_core* group;  // null once it has run
+  union {
+    F fn;  // destroyed before leave(): what it owned is gone when wait() returns
+  };
+
+  template <class G>
+  task(group_core* g, G&& f) : group(g), fn(std::forward<G>(f)) {}
+  task(task&& o) noexcept(std::is_nothrow_move_constructible_v<F>)
+      : group(o.group), fn(std::move(o.fn)) {}
+  ~task() {
+    if (group != nullptr) fn.~F();
+  }
 
   void operator()() {
     // Noted, then rethrown by wait(): a task of a group does not end the process.
@@ -92,7 +102,8 @@ struct group_core::task {
     } catch (...) {
       group->fail(make_error_code(errc::canceled), std::current_exception());
     }
-    group->leave();
+    fn.~F();
+    std::exchange(group, nullptr)->leave();
   }
   void run() {
     if constexpr (std::invocable<F&, const weft::context&>) {
@@ -123,7 +134,7 @@ WEFT_INLINE void group_core::start(F&& fn, const std::source_location& where) {
     }
   } u{this};
   fiber_core* g =
-      fiber_make(task<std::decay_t<F>>{this, std::forward<F>(fn)}, site_of(where), nullptr);
+      fiber_make(task<std::decay_t<F>>(this, std::forward<F>(fn)), site_of(where), nullptr);
   u.group = nullptr;
   fiber_start(g);
 }

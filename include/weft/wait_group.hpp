@@ -56,20 +56,31 @@ class wait_group {
       }
     } u{this};
     detail::fiber_core* g =
-        detail::fiber_make(task<std::decay_t<F>>{this, std::forward<F>(*detail::launder_ptr(&fn))},
+        detail::fiber_make(task<std::decay_t<F>>(this, std::forward<F>(*detail::launder_ptr(&fn))),
                            detail::site_of(where), nullptr);
     u.wg = nullptr;
     detail::fiber_start(g);
   }
 
  private:
+  // fn is destroyed before done(): what it owned is gone when wait() returns.
   template <class F>
   struct task {
-    wait_group* wg;
-    F fn;
+    wait_group* wg;  // null once it has run
+    union {
+      F fn;
+    };
+    template <class G>
+    task(wait_group* group, G&& f) : wg(group), fn(std::forward<G>(f)) {}
+    task(task&& o) noexcept(std::is_nothrow_move_constructible_v<F>)
+        : wg(o.wg), fn(std::move(o.fn)) {}
+    ~task() {
+      if (wg != nullptr) fn.~F();
+    }
     void operator()() {
       static_cast<void>(std::invoke(fn));
-      wg->done();
+      fn.~F();
+      std::exchange(wg, nullptr)->done();
     }
   };
 

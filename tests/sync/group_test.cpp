@@ -556,4 +556,44 @@ TEST_P(Group, TaskGroupsStress) {
   });
 }
 
+// Lets everybody else run while it is destroyed, then looks whether the wait is over already.
+struct goes_slowly {
+  std::atomic<bool>* wait_is_over;
+  std::atomic<int>* too_late;
+  bool counts = true;
+  goes_slowly(std::atomic<bool>* over, std::atomic<int>* late)
+      : wait_is_over(over), too_late(late) {}
+  goes_slowly(goes_slowly&& o) noexcept
+      : wait_is_over(o.wait_is_over),
+        too_late(o.too_late),
+        counts(std::exchange(o.counts, false)) {}
+  ~goes_slowly() {
+    if (!counts) return;
+    for (int i = 0; i < 100; ++i) weft::yield();
+    if (wait_is_over->load()) ++*too_late;
+  }
+};
+
+// A closure used to be destroyed after done(), beside the one who waited: a channel in that one's
+// frame was still held then.
+TEST(GroupOwnership, WhatATaskOwnedIsGoneWhenWaitReturns) {
+  weft::run([] {
+    std::atomic<int> too_late{0};
+    for (int round = 0; round < 50; ++round) {
+      std::atomic<bool> over{false};
+      weft::wait_group wg;
+      wg.go([owned = goes_slowly(&over, &too_late)] {});
+      wg.wait();
+      over = true;
+      weft::task_group group;
+      over = false;
+      group.go([owned = goes_slowly(&over, &too_late)] {});
+      EXPECT_FALSE(group.wait());
+      over = true;
+    }
+    for (int i = 0; i < 1000; ++i) weft::yield();
+    EXPECT_EQ(too_late.load(), 0);
+  });
+}
+
 }  // namespace
