@@ -86,6 +86,12 @@ inline std::byte* ring_tail(const chan_core* c) noexcept {
   return ring_slot(c, i);
 }
 
+/// The place behind the last value when one has left the head but `count` still counts it.
+inline std::byte* ring_last(const chan_core* c) noexcept {
+  const std::size_t i = c->head + c->count - 1;
+  return ring_slot(c, i >= c->cap ? i - c->cap : i);
+}
+
 /// The partner `w`, just claimed, has been served.
 inline void served(waiter* w, outcome& out) noexcept {
   w->ok = true;
@@ -146,12 +152,13 @@ WEFT_INLINE chan_op recv_step(chan_core* c, void* to, bool optional, outcome& ou
     }
     deliver_and_destroy(c, to, optional, ring_slot(c, c->head));
     if (++c->head == c->cap) c->head = 0;
-    --c->count;
-    // Room: the sender that has waited longest puts its value behind the others.
+    // Room: the sender that has waited longest puts its value behind the others. `count` does not
+    // move then: whoever looks without the lock must not see an empty channel that never was.
     if (waiter* s = c->send_q.pop_claimed()) {
-      move_value(c, ring_tail(c), s->slot);
-      ++c->count;
+      move_value(c, ring_last(c), s->slot);
       served(s, out);
+    } else {
+      --c->count;
     }
     return chan_op::done;
   }

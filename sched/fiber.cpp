@@ -159,7 +159,11 @@ fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t alig
     g = p != nullptr ? p->fibers.acquire() : fiber_acquire_global();
     if (g != nullptr) {
       g->id = new_id(p);
-      bump(p != nullptr ? p->spawned : rt->spawned_elsewhere);
+      if (p != nullptr) {
+        bump(p->spawned);
+      } else {
+        rt->spawned_elsewhere.fetch_add(1, std::memory_order_relaxed);
+      }
     }
   } else {
     g = fiber_acquire_global();
@@ -207,9 +211,10 @@ void fiber_unref(fiber_core* g) noexcept {
     recycle(nullptr, g);
     return;
   }
-  if (g->entry != nullptr) {  // user code: outside the section
+  if (g->entry != nullptr) {  // user code: outside the section, and it may park
     g->entry(g, entry_op::destroy);
     g->entry = nullptr;
+    m = this_machine();
   }
   const rt_section section(m);
   recycle(section.p(), g);
@@ -248,15 +253,22 @@ void announce_end(fiber_core* g) noexcept {
   }
 }
 
-// Drops the fiber's own reference. True: it was the last, and g is still ours to recycle.
+// Drops the fiber's own reference. True: it was the last, and g is still ours to recycle; what the
+// user left in it is destroyed.
 bool drop_own_reference(fiber_core* g) noexcept {
-  const bool last = g->refs.load(std::memory_order_acquire) == 1;
-  if (last && g->entry != nullptr) {
+  if (g->refs.load(std::memory_order_acquire) != 1) {
+    g->state.store(fiber_state::dead, std::memory_order_relaxed);
+    if (g->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return false;
+    // The last handle went at this very moment.
+    g->refs.store(1, std::memory_order_relaxed);
+    g->state.store(fiber_state::running, std::memory_order_relaxed);
+  }
+  if (g->entry != nullptr) {
     g->entry(g, entry_op::destroy);  // a result that nobody wants; user code, may even park
     g->entry = nullptr;
   }
   g->state.store(fiber_state::dead, std::memory_order_relaxed);
-  return last || g->refs.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  return true;
 }
 
 }  // namespace

@@ -12,22 +12,26 @@
 // reads head, then tail. All four accesses are in one total order, so at least one of the two sees
 // the other, and then the CAS of head decides. Orders otherwise as in run_queue.hpp. Locked
 // instructions: push 0, pop 1 (2 for the last one), steal 1 a fiber.
+// tests/model/fresh_deque_model_test.cpp tries every interleaving of small programs on this code.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
 
 #include <weft/detail/fiber_core.hpp>
+#include "runtime/sync_policy.hpp"
 
 namespace weft::inline v0::detail {
 
-class fresh_deque {
+template <class Sync, class T, std::uint32_t Capacity>
+class basic_fresh_deque {
  public:
-  static constexpr std::uint32_t capacity = 1024;
+  static constexpr std::uint32_t capacity = Capacity;
 
   /// Owner only. False when full.
-  [[nodiscard]] bool push(fiber_core* g) noexcept {
+  [[nodiscard]] bool push(T* g) noexcept {
     const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
     if (tail - head_.load(std::memory_order_acquire) >= capacity) [[unlikely]]
       return false;
@@ -37,7 +41,7 @@ class fresh_deque {
   }
 
   /// Owner only. Newest first; null when empty. `alone`: there are no thieves, ever.
-  [[nodiscard]] fiber_core* pop(bool alone = false) noexcept {
+  [[nodiscard]] T* pop(bool alone = false) noexcept {
     const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
     if (head_.load(std::memory_order_relaxed) == tail) return nullptr;  // only the owner adds
     const std::uint32_t last = tail - 1;
@@ -49,7 +53,7 @@ class fresh_deque {
     std::uint32_t head = head_.load(std::memory_order_seq_cst);
     const auto others = static_cast<std::int32_t>(last - head);
     if (others > 0) return slot(last).load(std::memory_order_relaxed);
-    fiber_core* g = nullptr;
+    T* g = nullptr;
     if (others == 0) {
       g = slot(last).load(std::memory_order_relaxed);
       if (!head_.compare_exchange_strong(head, head + 1, std::memory_order_seq_cst)) g = nullptr;
@@ -59,12 +63,12 @@ class fresh_deque {
   }
 
   /// Anybody, the owner too. Oldest first; null when empty.
-  [[nodiscard]] fiber_core* steal() noexcept {
+  [[nodiscard]] T* steal() noexcept {
     std::uint32_t head = head_.load(std::memory_order_seq_cst);
     for (;;) {
       const std::uint32_t tail = tail_.load(std::memory_order_seq_cst);
       if (static_cast<std::int32_t>(tail - head) <= 0) return nullptr;
-      fiber_core* g = slot(head).load(std::memory_order_relaxed);
+      T* g = slot(head).load(std::memory_order_relaxed);
       if (head_.compare_exchange_strong(head, head + 1, std::memory_order_seq_cst)) return g;
     }
   }
@@ -78,18 +82,21 @@ class fresh_deque {
   [[nodiscard]] std::uint32_t size() const noexcept {
     const std::uint32_t head = head_.load(std::memory_order_acquire);
     const auto n = static_cast<std::int32_t>(tail_.load(std::memory_order_acquire) - head);
-    return n > 0 && static_cast<std::uint32_t>(n) <= capacity ? static_cast<std::uint32_t>(n) : 0;
+    if (n <= 0) return 0;  // below zero while the owner takes one
+    return std::min(static_cast<std::uint32_t>(n), capacity);
   }
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
 
  private:
-  [[nodiscard]] std::atomic<fiber_core*>& slot(std::uint32_t i) noexcept {
+  [[nodiscard]] typename Sync::template atomic<T*>& slot(std::uint32_t i) noexcept {
     return slots_[i % capacity];
   }
 
-  alignas(cache_line) std::atomic<std::uint32_t> head_{0};
-  alignas(cache_line) std::atomic<std::uint32_t> tail_{0};
-  std::array<std::atomic<fiber_core*>, capacity> slots_{};
+  alignas(cache_line) typename Sync::template atomic<std::uint32_t> head_{0};
+  alignas(cache_line) typename Sync::template atomic<std::uint32_t> tail_{0};
+  std::array<typename Sync::template atomic<T*>, capacity> slots_{};
 };
+
+using fresh_deque = basic_fresh_deque<native_sync, fiber_core, 1024>;
 
 }  // namespace weft::inline v0::detail

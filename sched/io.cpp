@@ -2,23 +2,21 @@
 #include "sched/io.hpp"
 
 #include <weft/error.hpp>
-#include "runtime/asymmetric_barrier.hpp"
 #include "sched/runtime_state.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
 
 // Hands a request to p's owner and makes sure that it looks.
-void hand_over(processor* p, io_request* r) noexcept {
+void hand_over(runtime_state* rt, processor* p, io_request* r) noexcept {
   r->queued.store(true, std::memory_order_relaxed);
   p->io_lock.lock();
   r->next = p->io_requests;
   p->io_requests = r;
   p->has_io_requests.store(true, std::memory_order_release);
   p->io_lock.unlock();
-  heavy_barrier();
   p->attention.store(true, std::memory_order_relaxed);
-  p->io->wake();
+  wake_processor(rt, p);
 }
 
 void fill(io_request* r, int fd, unsigned direction, std::uint64_t key, bool is_arm) noexcept {
@@ -44,18 +42,16 @@ int io_arm(runtime_state* rt, int fd, unsigned direction, std::uint64_t key, io_
       error = p->io->arm(fd, direction, key);
       return error ? -1 : p->index;
     }
-    rt = m->rt;
   }
-  if (rt == nullptr) rt = default_runtime();
+  const runtime_hold hold;
+  rt = hold.get();
   if (rt == nullptr) {
     error = make_error_code(errc::no_runtime);
     return -1;
   }
-  rt->external.fetch_add(1);
   processor* p = rt->procs.front();
   fill(request, fd, direction, key, true);
-  hand_over(p, request);
-  rt->external.fetch_sub(1);
+  hand_over(rt, p, request);
   return p->index;
 }
 
@@ -73,7 +69,7 @@ void io_disarm(runtime_state* rt, int index, int fd, unsigned direction, std::ui
   }
   rt->external.fetch_add(1);
   fill(request, fd, direction, key, false);
-  hand_over(p, request);
+  hand_over(rt, p, request);
   rt->external.fetch_sub(1);
 }
 

@@ -51,6 +51,7 @@ void* machine_main(void* argument) {
 #endif
   m->current = &m->g0;
   if (rt->opts.on_worker_start) rt->opts.on_worker_start();
+  m->in_rt.store(1, std::memory_order_relaxed);  // before sysmon can know of us
   adopt_processor(m, m->next_p);
   m->spinning = m->next_spinning;
   schedule_loop(m);
@@ -98,26 +99,51 @@ WEFT_NOINLINE machine* this_machine() noexcept {
 
 WEFT_NOINLINE void set_this_machine(machine* m) noexcept { tls_machine = m; }
 
-void adopt_processor(machine* m, processor* p) noexcept {
+void detach_machine(machine* m) noexcept {
+  m->rt->detached.fetch_add(1);
+  m->detached.fetch_add(1);
+}
+
+void reattach_machine(machine* m) noexcept {
+  if (m->detached.load(std::memory_order_relaxed) == 0) return;
+  m->rt->detached.fetch_sub(m->detached.exchange(0));
+}
+
+void undo_detach(machine* m) noexcept {
+  int n = m->detached.load();
+  while (n > 0) {
+    if (m->detached.compare_exchange_weak(n, n - 1)) {
+      m->rt->detached.fetch_sub(1);
+      return;
+    }
+  }
+}
+
+std::uint64_t next_tag(machine* m) noexcept {
   m->epoch++;
-  m->tag = (static_cast<std::uint64_t>(m->id) << 3) | (static_cast<std::uint64_t>(m->epoch) << 32);
+  return (static_cast<std::uint64_t>(m->id) << 3) | (static_cast<std::uint64_t>(m->epoch) << 32);
+}
+
+void adopt_processor(machine* m, processor* p) noexcept {
+  m->tag = next_tag(m);
   m->p = p;
   p->running_on.store(m, std::memory_order_relaxed);
   p->owner.store(m->tag, std::memory_order_seq_cst);
+  // A P is at work: somebody has to watch it. (sysmon says that it sleeps, then counts idle Ps.)
+  if (m->rt->sysmon_asleep.load()) sysmon_wake(m->rt);
 }
 
 processor* rt_enter_slow(machine* m) noexcept {
   processor* p = m->p;
-  std::uint64_t expected = m->tag | owner_request;
-  if (p->owner.compare_exchange_strong(expected, m->tag)) {
-    p->attention.store(true, std::memory_order_relaxed);  // we keep it, and yield soon
-    return p;
-  }
-  expected = m->tag | owner_blocking;
-  if (p->owner.compare_exchange_strong(expected, m->tag)) {
-    m->rt->detached.fetch_sub(1);
-    m->detached.store(false, std::memory_order_relaxed);
-    return p;  // an announced blocking section that turned out to call weft: it is over
+  switch (handoff_reenter(p->owner, m->tag)) {
+    case reentry::kept:
+      p->attention.store(true, std::memory_order_relaxed);  // we yield soon
+      return p;
+    case reentry::unblocked:  // an announced blocking section that turned out to call weft
+      reattach_machine(m);
+      return p;
+    case reentry::lost:
+      break;
   }
   m->p = nullptr;  // sysmon has given it to somebody else
   return nullptr;

@@ -4,19 +4,8 @@
 //
 // A fiber never leaves its thread in the middle of user code. sysmon takes the *P* from an M that
 // blocks or hogs, gives it to another M, and the fiber runs on as an ordinary thread until its next
-// parking call. For that an M marks when it is inside a runtime section, i.e. may touch its P.
-//
-//   M:       in_rt = 1 (plain store); light barrier; read p->owner; equal to tag? -> go on
-//   sysmon:  CAS owner tag -> tag|request; heavy barrier; read in_rt; 0? CAS tag|request -> claimed
-//
-// Exclusion: suppose sysmon's last CAS succeeds while M is in a section whose check read `tag`.
-// That read precedes the request in modification order; the heavy barrier orders every access of M
-// before or after itself; a read after it would have seen the request, so the read, and in_rt = 1
-// before it, are before the barrier and visible to sysmon's load. It read 0, so a later in_rt = 0:
-// that section had ended, and the release/acquire pair on in_rt orders its accesses before the
-// take. A new section, whose in_rt = 1 sysmon did not see, is after the barrier and sees the
-// request; the two CAS on the same word then decide. tests/sched/handoff_model_test.cpp explores
-// this. A tag carries the number of the acquisition, so it never comes back.
+// parking call. For that an M marks when it is inside a runtime section, i.e. may touch its P: the
+// protocol, and its proof, are in handoff.hpp.
 #pragma once
 
 #include <pthread.h>
@@ -26,7 +15,8 @@
 #include <cstdint>
 
 #include <weft/detail/park.hpp>
-#include "runtime/asymmetric_barrier.hpp"
+#include "runtime/sync_policy.hpp"
+#include "sched/handoff.hpp"
 #include "sched/processor.hpp"
 
 namespace weft::inline v0::detail {
@@ -46,11 +36,12 @@ struct machine : machine_head {
   std::uint32_t epoch = 0;
   std::uint32_t lock_depth = 0;  // lock_thread scopes of the current fiber
   bool spinning = false;
-  fiber_core g0;       // the scheduler loop, on the thread's own stack
-  fiber_core leaving;  // a dying fiber switches away from here: its G is in the pool
+  std::int64_t sleep_until = never;  // the first timer of the P it has offered
+  fiber_core g0;                     // the scheduler loop, on the thread's own stack
+  fiber_core leaving;                // a dying fiber switches away from here: its G is in the pool
 
   // --- others
-  std::atomic<bool> detached{false};        // runs user code without a P (counted in rt)
+  std::atomic<int> detached{0};             // runs user code without a P: its share of rt's count
   std::atomic<std::uint32_t> wake_word{0};  // pool: 1 = next_p or stop is set
   processor* next_p = nullptr;              // set by whoever takes it out of the pool
   bool next_spinning = false;
@@ -75,18 +66,17 @@ processor* rt_enter_slow(machine* m) noexcept;
 /// Opens a runtime section. Returns the M's P, or null if it has none (any more): then only what is
 /// not P-owned may be used.
 WEFT_INLINE processor* rt_enter(machine* m) noexcept {
-  m->in_rt.store(1, std::memory_order_relaxed);
-  light_barrier();  // pairs with sysmon's heavy barrier
   processor* p = m->p;
-  if (p == nullptr) return nullptr;
-  if (p->owner.load(std::memory_order_relaxed) != m->tag) [[unlikely]]
+  if (p == nullptr) [[unlikely]] {
+    m->in_rt.store(1, std::memory_order_relaxed);
+    return nullptr;
+  }
+  if (!handoff_enter<native_sync>(m->in_rt, p->owner, m->tag)) [[unlikely]]
     return rt_enter_slow(m);
   return p;
 }
 
-WEFT_INLINE void rt_exit(machine* m) noexcept {
-  m->in_rt.store(0, std::memory_order_release);  // pairs with sysmon's acquire load
-}
+WEFT_INLINE void rt_exit(machine* m) noexcept { handoff_leave(m->in_rt); }
 
 /// A runtime section that may lie inside another one (a timer's callback that readies a fiber).
 class rt_section {

@@ -67,6 +67,7 @@ switch_pair yield_commit() noexcept {
     return {nullptr, nullptr};
   }
   fiber_core* g = m->current;
+  g->waiters = nullptr;  // of an earlier park: not there any more
   processor* p = rt_enter(m);
   // A turn of the ring, if nothing else has a claim on this dispatch. (An ending runtime is noticed
   // when the budget is spent.)
@@ -109,7 +110,7 @@ WEFT_NOINLINE void ready_slowly(machine* m, fiber_core* g) noexcept {
   // From outside: the counter keeps the runtime from ending under us (runtime_stop waits for it,
   // and cannot have passed while g is still parked or on its way).
   rt->external.fetch_add(1);
-  g->state.store(fiber_state::runnable, std::memory_order_relaxed);
+  g->state.store(fiber_state::runnable, std::memory_order_release);  // see abandon_step
   rt->inject.push(g);
   wake_if_idle(rt);
   rt->external.fetch_sub(1);

@@ -3,10 +3,10 @@
 // caches. At most `procs` of them; type-stable (recycled between runtimes, never freed).
 //
 // `owner` says who may touch it:
-//   tag of an M             that M, inside a runtime section (machine.hpp)
+//   tag of an M             that M, inside a runtime section (handoff.hpp)
 //   tag | owner_request     the same; sysmon has asked for it
 //   tag | owner_blocking    nobody: its M announced a blocking call; sysmon may take it by CAS
-//   owner_idle              nobody; its bit in the idle set is up (idle.hpp)
+//   owner_idle              nobody; its bit in the idle set is up (idle_protocol.hpp)
 //   owner_claimed           whoever took the idle bit down, or sysmon after a take
 //   owner_woken             the first of its sleepers that moves it to its own tag
 // `mailbox`, `io_requests`, `timers` and `wake()` are for anybody; the rest is the owner's only.
@@ -19,6 +19,7 @@
 #include "runtime/fiber_pool.hpp"
 #include "runtime/stack_pool.hpp"
 #include "sched/fresh_deque.hpp"
+#include "sched/handoff.hpp"
 #include "sched/inject_queue.hpp"
 #include "sched/io.hpp"
 #include "sched/poller.hpp"
@@ -28,13 +29,6 @@
 namespace weft::inline v0::detail {
 
 struct machine;
-
-inline constexpr std::uint64_t owner_idle = 0;
-inline constexpr std::uint64_t owner_claimed = 1;
-inline constexpr std::uint64_t owner_woken = 3;
-inline constexpr std::uint64_t owner_request = 2;
-inline constexpr std::uint64_t owner_blocking = 4;
-inline constexpr std::uint64_t owner_flags = 7;  // tags are multiples of 8 and at least 8
 
 inline constexpr std::uint32_t max_favours = 8;
 

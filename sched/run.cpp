@@ -61,7 +61,17 @@ void fiber_ref(fiber_core* g) noexcept { g->refs.fetch_add(1, std::memory_order_
 
 bool fiber_ended(const fiber_core* g) noexcept { return fiber_has_ended(g); }
 
-void fiber_join(fiber_core* target) noexcept {
+namespace {
+
+// Why a joiner was refused.
+void check_sole_joiner(const fiber_core* target) {
+  if (fiber_has_ended(target)) return;
+  throw logic_error("weft: two at once wait for the end of one fiber");
+}
+
+}  // namespace
+
+void fiber_join(fiber_core* target) {
   if (fiber_has_ended(target)) return;
   fiber_core* self = current_fiber();
   park_begin(self, wait_reason::join, target);
@@ -69,12 +79,13 @@ void fiber_join(fiber_core* target) noexcept {
   w.g = self;
   if (!fiber_set_joiner(target, &w)) {
     park_abort(self);
+    check_sole_joiner(target);
     return;
   }
   park_wait(self);
 }
 
-std::error_code fiber_join_ctx(fiber_core* target, cancel_node* node) noexcept {
+std::error_code fiber_join_ctx(fiber_core* target, cancel_node* node) {
   if (fiber_has_ended(target)) return {};
   wake_extras extras(node, never);
   if (auto e = extras.check()) return e;
@@ -85,6 +96,7 @@ std::error_code fiber_join_ctx(fiber_core* target, cancel_node* node) noexcept {
   w.multi = extras.needed();
   if (!fiber_set_joiner(target, &w)) {
     park_abort(self);
+    check_sole_joiner(target);
     return {};
   }
   extras.arm(self);
@@ -128,8 +140,7 @@ blocking_scope::blocking_scope() noexcept {
   checkpoint();
   processor* p = rt_enter(m);
   if (p != nullptr) {
-    m->rt->detached.fetch_add(1);
-    m->detached.store(true, std::memory_order_relaxed);
+    detach_machine(m);
     if (p->has_queued() || p->runnext != nullptr || !m->rt->inject.empty()) {
       // Work waits: hand the P off at once.
       p->owner.store(owner_claimed);
@@ -138,7 +149,7 @@ blocking_scope::blocking_scope() noexcept {
       start_machine(m->rt, p, false);
     } else {
       // Nothing to do: whoever needs the P first takes it by CAS, perhaps ourselves.
-      p->owner.store(m->tag | owner_blocking);
+      handoff_announce(p->owner, m->tag);
     }
   }
   m->current->reason = wait_reason::blocking;
@@ -157,10 +168,7 @@ blocking_scope::~blocking_scope() {
   processor* p = rt_enter(m);
   if (p == nullptr && acquire_idle_processor(m)) p = m->p;
   if (p != nullptr) {
-    if (m->detached.load(std::memory_order_relaxed)) {
-      m->detached.store(false, std::memory_order_relaxed);
-      m->rt->detached.fetch_sub(1);
-    }
+    reattach_machine(m);
     rt_exit(m);
     return;
   }

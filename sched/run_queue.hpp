@@ -10,6 +10,8 @@
 // that the thief has finished reading the slots it took, so the owner may overwrite them.
 // Locked instructions: push 0, pop and rotate 1 (the head CAS; 0 with one P), steal 1 for the whole
 // batch.
+// tests/model/run_queue_model_test.cpp tries every interleaving of small programs on this very
+// code.
 #pragma once
 
 #include <array>
@@ -17,16 +19,17 @@
 #include <cstdint>
 
 #include <weft/detail/fiber_core.hpp>
-#include "sched/poller.hpp"
+#include "runtime/sync_policy.hpp"
 
 namespace weft::inline v0::detail {
 
-class run_queue {
+template <class Sync, class T, std::uint32_t Capacity>
+class basic_run_queue {
  public:
-  static constexpr std::uint32_t capacity = 256;
+  static constexpr std::uint32_t capacity = Capacity;
 
   /// Owner only. False when full.
-  [[nodiscard]] bool push(fiber_core* g) noexcept {
+  [[nodiscard]] bool push(T* g) noexcept {
     const std::uint32_t head = head_.load(std::memory_order_acquire);
     const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
     if (tail - head >= capacity) [[unlikely]]
@@ -37,11 +40,11 @@ class run_queue {
   }
 
   /// Owner only. Oldest first; null when empty. `alone`: there are no thieves, ever.
-  [[nodiscard]] fiber_core* pop(bool alone = false) noexcept {
+  [[nodiscard]] T* pop(bool alone = false) noexcept {
     std::uint32_t head = head_.load(std::memory_order_acquire);
     for (;;) {
       if (head == tail_.load(std::memory_order_relaxed)) return nullptr;
-      fiber_core* g = slot(head).load(std::memory_order_relaxed);
+      T* g = slot(head).load(std::memory_order_relaxed);
       if (alone) {
         head_.store(head + 1, std::memory_order_relaxed);
         return g;
@@ -55,11 +58,11 @@ class run_queue {
 
   /// Owner only: takes the oldest and puts g behind the others. Null when there is none, or a thief
   /// was faster; g is not queued then.
-  [[nodiscard]] WEFT_INLINE fiber_core* rotate(fiber_core* g, bool alone) noexcept {
+  [[nodiscard]] WEFT_INLINE T* rotate(T* g, bool alone) noexcept {
     std::uint32_t head = head_.load(std::memory_order_acquire);
     const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
     if (head == tail) return nullptr;
-    fiber_core* oldest = slot(head).load(std::memory_order_relaxed);
+    T* oldest = slot(head).load(std::memory_order_relaxed);
     if (alone) {
       head_.store(head + 1, std::memory_order_relaxed);
     } else if (!head_.compare_exchange_strong(head, head + 1, std::memory_order_acq_rel,
@@ -71,28 +74,24 @@ class run_queue {
     return oldest;
   }
 
-  /// Owner only: takes the older half out, for the inject queue, when push() failed.
-  [[nodiscard]] fiber_list pop_half() noexcept {
-    fiber_list out;
+  /// Owner only: takes the older half out, for the inject queue, when push() failed. How many.
+  [[nodiscard]] std::uint32_t pop_half(std::array<T*, capacity / 2>& batch) noexcept {
     std::uint32_t head = head_.load(std::memory_order_acquire);
     for (;;) {
       const std::uint32_t n = (tail_.load(std::memory_order_relaxed) - head) / 2;
-      if (n == 0) return out;
-      std::array<fiber_core*, capacity / 2> batch;
       for (std::uint32_t i = 0; i < n; ++i) {
         batch[i] = slot(head + i).load(std::memory_order_relaxed);
       }
-      if (head_.compare_exchange_strong(head, head + n, std::memory_order_acq_rel,
-                                        std::memory_order_acquire)) {
-        for (std::uint32_t i = 0; i < n; ++i) out.push_back(batch[i]);
-        return out;
+      if (n == 0 || head_.compare_exchange_strong(head, head + n, std::memory_order_acq_rel,
+                                                  std::memory_order_acquire)) {
+        return n;
       }
     }
   }
 
   /// A thief, which owns `into` (empty): moves half of this queue there and returns one fiber of
   /// it to run at once; null when there was nothing.
-  [[nodiscard]] fiber_core* steal_into(run_queue& into) noexcept {
+  [[nodiscard]] T* steal_into(basic_run_queue& into) noexcept {
     std::uint32_t head = head_.load(std::memory_order_acquire);
     for (;;) {
       const std::uint32_t tail = tail_.load(std::memory_order_acquire);
@@ -111,7 +110,7 @@ class run_queue {
       if (head_.compare_exchange_strong(head, head + n, std::memory_order_acq_rel,
                                         std::memory_order_acquire)) {
         // The last one is returned; the others become visible here.
-        fiber_core* g = into.slot(to + n - 1).load(std::memory_order_relaxed);
+        T* g = into.slot(to + n - 1).load(std::memory_order_relaxed);
         if (n > 1) into.tail_.store(to + n - 1, std::memory_order_release);
         return g;
       }
@@ -122,18 +121,20 @@ class run_queue {
   [[nodiscard]] std::uint32_t size() const noexcept {
     const std::uint32_t head = head_.load(std::memory_order_acquire);
     const std::uint32_t tail = tail_.load(std::memory_order_acquire);
-    return tail - head <= capacity ? tail - head : 0;
+    return tail - head <= capacity ? tail - head : capacity;  // read at different times
   }
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
 
  private:
-  [[nodiscard]] std::atomic<fiber_core*>& slot(std::uint32_t i) noexcept {
+  [[nodiscard]] typename Sync::template atomic<T*>& slot(std::uint32_t i) noexcept {
     return slots_[i % capacity];
   }
 
-  alignas(cache_line) std::atomic<std::uint32_t> head_{0};
-  alignas(cache_line) std::atomic<std::uint32_t> tail_{0};
-  std::array<std::atomic<fiber_core*>, capacity> slots_{};
+  alignas(cache_line) typename Sync::template atomic<std::uint32_t> head_{0};
+  alignas(cache_line) typename Sync::template atomic<std::uint32_t> tail_{0};
+  std::array<typename Sync::template atomic<T*>, capacity> slots_{};
 };
+
+using run_queue = basic_run_queue<native_sync, fiber_core, 256>;
 
 }  // namespace weft::inline v0::detail

@@ -7,6 +7,8 @@
 // two steps run with workers; the rest is done by one thread.
 #include "sched/runtime_state.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <system_error>
@@ -30,6 +32,7 @@ std::atomic<int> weft_threads{0};
 namespace {
 
 std::atomic<runtime_state*> the_default{nullptr};
+std::atomic<int> holds_in_the_making{0};
 
 // Ps are recycled and never freed: stray pointers to their timer heaps stay valid.
 spin_lock processor_pool_lock;
@@ -177,14 +180,43 @@ void free_machines(runtime_state* rt) noexcept {
   }
 }
 
-// A parked fiber's records leave the objects they wait on. A waker that has popped one already is
-// about to call ready(): wait until the fiber is in the inject queue.
-void unlink_waiters(fiber_core* g) noexcept {
+// The records of a fiber that will not run again leave the objects they wait on. True: a plain
+// thread has popped one, or claimed the fiber, and is about to call ready().
+bool unlink_waiters(fiber_core* g) noexcept {
+  bool popped = false;
+  bool several = false;
   for (waiter* w = g->waiters; w != nullptr; w = w->sibling) {
-    if (w->owner == nullptr) continue;
-    w->owner->lock.lock();
-    if (w->queue != nullptr) w->queue->remove(w);
-    w->owner->lock.unlock();
+    if (w->owner == nullptr) continue;  // the object went first
+    several |= w->multi;
+    bool linked = w->queue.look() != nullptr;
+    if (linked) {  // (else the owner may be gone: whoever popped it has let go of it)
+      w->owner->lock.lock();
+      linked = w->queue != nullptr;
+      if (linked) w->queue->remove(w);
+      w->owner->lock.unlock();
+    }
+    popped |= !linked;
+  }
+  std::uint32_t unclaimed = 0;
+  return several ? !g->claim.compare_exchange_strong(unclaimed, 1) : popped;
+}
+
+// The same for a fiber that joins one of another runtime, which goes on.
+bool unlink_joiner(fiber_core* g) noexcept {
+  if (g->reason != wait_reason::join) return false;
+  auto* target = const_cast<fiber_core*>(static_cast<const fiber_core*>(g->wait_obj));
+  if (target->rt == g->rt || fiber_has_ended(target)) return false;
+  waiter* w = target->join.load(std::memory_order_acquire);
+  return w != nullptr && (w->g != g || !fiber_clear_joiner(target, w));
+}
+
+// A waker on its way touches the fiber and its runtime until ready() is over: `external` counts it
+// from before the fiber's state changes. The bound is for the unforeseen: better a leak than a
+// process that does not end.
+void wait_for_waker(const fiber_core* g) noexcept {
+  const std::int64_t end = now_ns() + 1'000'000'000;
+  while (g->state.load(std::memory_order_acquire) == fiber_state::waiting && now_ns() < end) {
+    ::sched_yield();
   }
 }
 
@@ -197,7 +229,11 @@ void abandon_step(fiber_core* g, void* context) {
   auto* a = static_cast<abandonment*>(context);
   const fiber_state state = g->state.load(std::memory_order_acquire);
   if (state == fiber_state::dead || g->rt != a->rt) return;
-  if (state == fiber_state::waiting) unlink_waiters(g);
+  if (state == fiber_state::waiting) {
+    if (unlink_waiters(g) || unlink_joiner(g)) wait_for_waker(g);
+  } else if (state == fiber_state::runnable) {
+    static_cast<void>(unlink_waiters(g));  // woken by one, still linked elsewhere
+  }
   ++a->count;
 }
 
@@ -289,6 +325,19 @@ void clear_default_runtime(runtime_state* rt) noexcept {
   the_default.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
 }
 
+// A thread that has read the default runtime and not yet counted itself there is counted here:
+// runtime_stop waits for it after the default is gone.
+runtime_hold::runtime_hold() noexcept {
+  holds_in_the_making.fetch_add(1);
+  rt_ = current_runtime();
+  if (rt_ != nullptr) rt_->external.fetch_add(1);
+  holds_in_the_making.fetch_sub(1);
+}
+
+runtime_hold::~runtime_hold() {
+  if (rt_ != nullptr) rt_->external.fetch_sub(1);
+}
+
 std::unique_ptr<runtime_state> runtime_start(const options& o) {
   process_init();
   running_fiber = &running_fiber_of_thread;
@@ -350,6 +399,7 @@ void runtime_stop(std::unique_ptr<runtime_state> rt) {
   wait_for_machines(rt.get());
   free_machines(rt.get());
   clear_default_runtime(rt.get());
+  while (holds_in_the_making.load() != 0) cpu_relax();
   abandon_all(rt.get());
   if (rt->root.context != nullptr && rt->root.destroy != nullptr) {
     rt->root.destroy(rt->root.context);

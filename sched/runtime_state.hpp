@@ -75,6 +75,20 @@ void runtime_stop(std::unique_ptr<runtime_state> rt);
 [[nodiscard]] bool set_default_runtime(runtime_state* rt) noexcept;
 void clear_default_runtime(runtime_state* rt) noexcept;
 
+/// The caller's runtime, a plain thread's the default one, kept from ending while this lives.
+class runtime_hold {
+ public:
+  runtime_hold() noexcept;
+  ~runtime_hold();
+  runtime_hold(const runtime_hold&) = delete;
+  runtime_hold& operator=(const runtime_hold&) = delete;
+  /// Null: there is none.
+  [[nodiscard]] runtime_state* get() const noexcept { return rt_; }
+
+ private:
+  runtime_state* rt_;
+};
+
 /// Threads of this process that are weft's own or blocked inside weft::run (deadlock detection).
 extern std::atomic<int> weft_threads;
 
@@ -88,6 +102,17 @@ extern std::atomic<int> weft_threads;
 void start_machine(runtime_state* rt, processor* p, bool spinning) noexcept;
 /// Sleeps in the pool until somebody hands a P over. False: the runtime stops.
 [[nodiscard]] bool pool_sleep(machine* m) noexcept;
+/// m runs user code without a P from here on, or may: by itself, or by sysmon that takes its P.
+void detach_machine(machine* m) noexcept;
+/// It does not (any more). By m itself.
+void reattach_machine(machine* m) noexcept;
+/// sysmon did not get the P after all. m may have reattached itself meanwhile.
+void undo_detach(machine* m) noexcept;
+/// What m writes into the owner of a P that it takes: never the same twice.
+[[nodiscard]] std::uint64_t next_tag(machine* m) noexcept;
+[[nodiscard]] inline std::uint32_t machine_id_of(std::uint64_t owner) noexcept {
+  return static_cast<std::uint32_t>(owner) >> 3;
+}
 /// m becomes the owner of the claimed P p.
 void adopt_processor(machine* m, processor* p) noexcept;
 void wake_pool_for_stop(runtime_state* rt) noexcept;

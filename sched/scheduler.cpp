@@ -9,6 +9,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 
 #include <weft/detail/fatal.hpp>
 #include <weft/detail/random.hpp>
@@ -83,7 +84,10 @@ void release_dead_stack(machine* m, processor* p) noexcept {
 void queue_woken(processor* p, fiber_core* g) noexcept {
   if (p->queue.push(g)) [[likely]]
     return;
-  fiber_list half = p->queue.pop_half();
+  std::array<fiber_core*, run_queue::capacity / 2> older;
+  fiber_list half;
+  const std::uint32_t n = p->queue.pop_half(older);
+  for (std::uint32_t i = 0; i < n; ++i) half.push_back(older[i]);
   half.push_back(g);
   p->rt->inject.push(half);
 }
@@ -106,6 +110,10 @@ bool is_fresh(const fiber_core* g) noexcept { return g->stack_lo == nullptr; }
 
 void put_list(processor* p, fiber_list list) noexcept {
   while (fiber_core* g = list.pop_front()) {
+    if (g->rt != p->rt) [[unlikely]] {  // a descriptor that several runtimes use
+      ready(g);
+      continue;
+    }
     g->state.store(fiber_state::runnable, std::memory_order_relaxed);
     queue_woken(p, g);
   }
@@ -296,12 +304,6 @@ fiber_core* find_runnable(machine* m) noexcept {
   return nullptr;
 }
 
-void clear_detached(machine* m) noexcept {
-  if (!m->detached.load(std::memory_order_relaxed)) return;
-  m->detached.store(false, std::memory_order_relaxed);
-  m->rt->detached.fetch_sub(1);
-}
-
 // In a runtime section: a P for this M, from the idle ones or handed over in the pool.
 bool get_processor(machine* m) noexcept {
   if (m->pending != nullptr) {
@@ -310,7 +312,8 @@ bool get_processor(machine* m) noexcept {
     wake_if_idle(m->rt);
   }
   const bool got = acquire_idle_processor(m);
-  clear_detached(m);
+  reattach_machine(m);
+  if (!got) stop_spinning(m, true);  // it lost its P while it looked
   return got || pool_sleep(m);
 }
 
@@ -341,21 +344,9 @@ void put_runnable(processor* p, fiber_core* g) noexcept {
     const std::uint32_t other = (static_cast<std::uint32_t>(p->index) + 1 + fast_rand(n - 1)) % n;
     processor* target = rt->procs[other];
     target->mailbox.push(g);
-    heavy_barrier();
     // Its owner sees the mailbox at its next look; if it sleeps, it must be woken itself.
     target->attention.store(true, std::memory_order_relaxed);
-    if (rt->idle.take(target->index)) {
-      target->owner.store(owner_woken);
-      target->woken_to_spin.store(false, std::memory_order_relaxed);
-      if (target->sleepers.load() > 0) {
-        target->io->wake();
-      } else {
-        std::uint64_t woken = owner_woken;
-        if (target->owner.compare_exchange_strong(woken, owner_claimed)) {
-          start_machine(rt, target, false);
-        }
-      }
-    }
+    wake_processor(rt, target);
     return;
   }
   fiber_core* old = p->runnext;
@@ -383,7 +374,7 @@ void schedule_loop(machine* m) noexcept {
       if (!get_processor(m)) break;
       continue;
     }
-    clear_detached(m);
+    reattach_machine(m);
     fiber_core* g = m->pending;
     m->pending = nullptr;
     if (g == nullptr) g = find_runnable(m);
@@ -395,7 +386,7 @@ void schedule_loop(machine* m) noexcept {
   }
   release_dead_stack(m, nullptr);
   stop_spinning(m, false);
-  clear_detached(m);
+  reattach_machine(m);
   rt_exit(m);
 }
 

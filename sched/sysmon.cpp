@@ -57,23 +57,12 @@ bool work_waits(const runtime_state* rt, const processor* p, std::int64_t now) n
          p->timers.next_when() <= now || p->io->armed() > 0;
 }
 
-// The retake protocol of machine.hpp. The P is ours (owner_claimed) if true.
-bool retake(runtime_state* rt, processor* p, std::uint64_t seen) noexcept {
-  const std::uint64_t tag = seen & ~owner_flags;
-  std::uint64_t expected = tag;
-  if ((seen & owner_request) == 0 &&
-      !p->owner.compare_exchange_strong(expected, tag | owner_request)) {
-    return false;
-  }
-  machine* m = p->running_on.load(std::memory_order_relaxed);
-  heavy_barrier();
-  if (m->in_rt.load(std::memory_order_acquire) != 0) return false;  // it will see the request
-  rt->detached.fetch_add(1);
-  m->detached.store(true, std::memory_order_relaxed);
-  expected = tag | owner_request;
-  if (p->owner.compare_exchange_strong(expected, owner_claimed)) return true;
-  m->detached.store(false, std::memory_order_relaxed);
-  rt->detached.fetch_sub(1);
+// The protocol of handoff.hpp. The P is ours (owner_claimed) if true.
+bool retake(processor* p, machine* m, std::uint64_t seen) noexcept {
+  if (!handoff_ask<native_sync>(p->owner, seen, m->in_rt)) return false;
+  detach_machine(m);  // before the P is gone: m looks at it as soon as it finds out
+  if (handoff_take(p->owner, seen)) return true;
+  undo_detach(m);
   return false;
 }
 
@@ -85,7 +74,7 @@ void hand_off(runtime_state* rt, processor* p) noexcept {
 // An announced blocking call: no barrier needed, its M takes the P back by CAS as well.
 bool take_from_blocking(runtime_state* rt, processor* p, std::uint64_t seen,
                         std::int64_t now) noexcept {
-  if (!work_waits(rt, p, now) || !p->owner.compare_exchange_strong(seen, owner_claimed)) {
+  if (!work_waits(rt, p, now) || !handoff_take_blocking(p->owner, seen)) {
     return false;
   }
   hand_off(rt, p);
@@ -105,7 +94,9 @@ bool examine(runtime_state* rt, processor* p, std::int64_t now) noexcept {
   if (owner <= owner_flags) return false;  // idle or in transit
   if ((owner & owner_blocking) != 0) return take_from_blocking(rt, p, owner, now);
   const std::uint32_t tick = p->ticks();
-  const machine* m = p->running_on.load(std::memory_order_relaxed);
+  machine* m = p->running_on.load(std::memory_order_acquire);
+  // A sleeper that has just taken the P says so in `owner` first: not its predecessor's in_rt.
+  if (m == nullptr || m->id != machine_id_of(owner)) return false;
   if (tick != p->seen_tick || (owner & ~owner_flags) != p->seen_owner) {
     p->seen_tick = tick;
     p->seen_owner = owner & ~owner_flags;
@@ -117,7 +108,7 @@ bool examine(runtime_state* rt, processor* p, std::int64_t now) noexcept {
   const std::int64_t elapsed = now - p->seen_since;
   if (elapsed < min_tick_ns || !work_waits(rt, p, now)) return false;
   if (elapsed >= hog_ns || is_blocked(p, m, elapsed)) {
-    if (!retake(rt, p, owner)) return false;
+    if (!retake(p, m, owner)) return false;
     hand_off(rt, p);
     return true;
   }

@@ -20,15 +20,14 @@ bool timer_start(timer_node* t, std::int64_t when) noexcept {
       return ok;
     }
   }
-  runtime_state* rt = current_runtime();
+  const runtime_hold hold;
+  runtime_state* rt = hold.get();
   if (rt == nullptr) return false;
-  rt->external.fetch_add(1);
   processor* p = any_processor(rt);
   if (p->timers.insert(t, when, &ok)) {
     p->attention.store(true, std::memory_order_relaxed);
-    p->io->wake();  // it may sleep with a later deadline
+    wake_processor(rt, p);  // it may sleep with a later deadline
   }
-  rt->external.fetch_sub(1);
   return ok;
 }
 

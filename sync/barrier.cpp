@@ -25,6 +25,7 @@ void barrier_core::release() noexcept {
   wake_list woken;
   guard_.lock.lock();
   missing_ = expected_;
+  ++phase_;
   woken.add_all(queue_);
   guard_.lock.unlock();
   woken.ready();
@@ -40,8 +41,13 @@ result<bool> barrier_core::arrive_or_wait(cancel_node* node) noexcept {
     guard_.lock.unlock();
     return true;
   }
+  const std::uint64_t phase = phase_;
   waiter w;
   if (wait_in_queue(guard_, queue_, w, extras, wait_reason::semacquire, this)) return false;
+  if (phase_ != phase) {  // complete after all: our arrival has been used
+    guard_.lock.unlock();
+    return false;
+  }
   if (missing_ == 0) {
     // The phase is being completed and counts us in: no way back, release() is near.
     wake_extras none(nullptr, never);

@@ -5,6 +5,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include <weft/detail/waiter.hpp>
@@ -34,6 +35,7 @@ class barrier_core {
   waitable guard_;
   std::ptrdiff_t expected_;  // all guarded by guard_
   std::ptrdiff_t missing_;
+  std::uint64_t phase_ = 0;
   wait_queue queue_;
 };
 

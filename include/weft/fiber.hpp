@@ -28,8 +28,8 @@ namespace detail {
 
 [[nodiscard]] cancel_node* node_of(const context& ctx) noexcept;
 
-WEFT_EXPORT void fiber_join(fiber_core* g) noexcept;
-[[nodiscard]] WEFT_EXPORT std::error_code fiber_join_ctx(fiber_core* g, cancel_node* node) noexcept;
+WEFT_EXPORT void fiber_join(fiber_core* g);
+[[nodiscard]] WEFT_EXPORT std::error_code fiber_join_ctx(fiber_core* g, cancel_node* node);
 [[nodiscard]] WEFT_EXPORT bool fiber_ended(const fiber_core* g) noexcept;
 WEFT_EXPORT void fiber_ref(fiber_core* g) noexcept;
 

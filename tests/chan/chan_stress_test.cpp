@@ -230,6 +230,43 @@ TEST_P(ChanStress, TryRecvNeverMissesAValueOrTheEnd) {
   });
 }
 
+// With one place and senders that always wait there is a value at every moment: nobody who asks
+// without waiting may be told otherwise while another one receives.
+TEST_P(ChanStress, TryRecvFindsAValueWhileSendersWait) {
+  run([] {
+    const int n = scaled(in_fibers() ? 20000 : 3000);
+    auto c = make_chan<int>(1);
+    crew senders(in_fibers());
+    for (int s = 0; s < 4; ++s) {
+      senders.start([=] {
+        try {
+          for (;;) c.send(1);
+        } catch (const weft::closed_channel&) {
+        }
+      });
+    }
+    yield_until([&] { return parked_senders(c) == 4; });
+    std::atomic<bool> done{false};
+    crew receiver(in_fibers());
+    receiver.start([&] {
+      for (int i = 0; i < n; ++i) {
+        yield_until([&] { return parked_senders(c) >= 3; });
+        EXPECT_TRUE(c.recv());
+      }
+      done = true;
+    });
+    while (!done) {
+      if (parked_senders(c) >= 3) {
+        EXPECT_FALSE(c.try_recv().empty());
+      }
+      weft::yield();
+    }
+    receiver.join();
+    c.close();
+    senders.join();
+  });
+}
+
 TEST_P(ChanStress, ConflatedAndUnboundedUnderContention) {
   run([] {
     const int n = scaled(in_fibers() ? 20000 : 5000);

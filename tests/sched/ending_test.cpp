@@ -21,6 +21,7 @@
 #include <weft/stats.hpp>
 #include <weft/time.hpp>
 #include <weft/wait_group.hpp>
+#include "tests/chan/support.hpp"
 #include "tests/support/child.hpp"
 
 namespace {
@@ -191,6 +192,76 @@ TEST(Ending, SeveralRuntimesSideBySide) {
   EXPECT_EQ(sum.get(), 499'500);
   EXPECT_TRUE(a.shutdown(weft::background()).has_value());
   EXPECT_TRUE(b.shutdown(weft::background()).has_value());
+}
+
+// Woken by the end of its context, and never run again: its record in the channel must not stay
+// behind for the next run's sender to find.
+TEST(Ending, AFiberWokenTooLateLeavesTheChannelAsWell) {
+  struct slow_to_go {
+    ~slow_to_go() {
+      const auto end = std::chrono::steady_clock::now() + 5ms;
+      while (std::chrono::steady_clock::now() < end) {
+      }
+    }
+  };
+  static weft::fiber_local<slow_to_go> local;
+  auto c = weft::make_chan<int>();
+  for (int i = 0; i < 20; ++i) {
+    weft::run(weft::options{.procs = 1}, [&] {
+      weft::go([c] { static_cast<void>(c.recv(weft::root_context())); });
+      while (weft_test::parked_receivers(c) == 0) weft::yield();
+      static_cast<void>(local.get());  // the P is busy while the root context is cancelled
+    });
+    EXPECT_EQ(weft_test::parked_receivers(c), 0U);
+    EXPECT_FALSE(c.try_send(1));
+  }
+}
+
+// A plain thread that has found a waiter may be on its way to wake it when the runtime ends.
+TEST(Ending, StressAThreadSendsWhileRunsEnd) {
+  auto c = weft::make_chan<int>();
+  std::atomic<bool> done{false};
+  std::thread sender([&] {
+    while (!done) static_cast<void>(c.try_send(1));
+  });
+  for (int i = 0; i < (WEFT_TSAN || WEFT_ASAN ? 50 : 500); ++i) {
+    weft::run(weft::options{.procs = 2}, [&] {
+      for (int k = 0; k < 4; ++k) {
+        weft::go([c] {
+          for (;;) static_cast<void>(c.recv());
+        });
+      }
+      weft::yield();
+    });
+  }
+  done = true;
+  sender.join();
+  EXPECT_EQ(weft_test::parked_receivers(c), 0U);
+}
+
+// Nothing has run in it yet, and its monitor has gone to sleep: a plain thread's timer is served,
+// and a fiber that blocks its thread loses its P.
+TEST(Ending, ARuntimeThatHasNotRunAnythingServesAThreadsTimers) {
+  weft::runtime rt{weft::options{.procs = 1}};
+  std::this_thread::sleep_for(100ms);  // into the deepest sleep there is
+  auto [ctx, cancel] = weft::with_timeout(weft::background(), 20ms);
+  EXPECT_FALSE(ctx.done().recv().has_value());
+  EXPECT_EQ(ctx.err(), weft::errc::deadline_exceeded);
+}
+
+TEST(Ending, ARuntimeThatHasNotRunAnythingIsWatchedFromItsFirstFiberOn) {
+  weft::runtime rt{weft::options{.procs = 1}};
+  std::this_thread::sleep_for(100ms);
+  int fds[2];
+  ASSERT_EQ(::pipe(fds), 0);
+  auto read = rt.async([&] {
+    rt.go([&] { EXPECT_EQ(::write(fds[1], "x", 1), 1); });
+    char byte = 0;
+    return ::read(fds[0], &byte, 1);  // not announced: the P has to be taken away
+  });
+  EXPECT_EQ(read.get(), 1);
+  ::close(fds[0]);
+  ::close(fds[1]);
 }
 
 TEST(Ending, TheRootContextIsCancelledAndDrainLetsFibersEnd) {

@@ -8,9 +8,13 @@
 #include <atomic>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include <weft/chan.hpp>
+#include <weft/context.hpp>
 #include <weft/run.hpp>
+#include <weft/stats.hpp>
 
 namespace {
 
@@ -61,6 +65,20 @@ TEST(Fiber, JoinTwiceOrWithoutAFiberThrows) {
     f.join();
     EXPECT_FALSE(f.joinable());
     EXPECT_THROW(f.join(), weft::logic_error);
+  });
+}
+
+TEST(Fiber, TwoThatWaitForOneEndAreToldApart) {
+  weft::run([] {
+    auto go_on = weft::make_chan<int>();
+    auto r = weft::async([&] { return *go_on.recv(); });
+    auto first = weft::spawn([&] { r.wait(); });
+    while (weft::stats().waiting < 2) weft::yield();
+    EXPECT_THROW(r.wait(), weft::logic_error);
+    go_on.send(5);
+    first.join();
+    r.wait();  // it has ended: anybody may
+    EXPECT_EQ(r.get(), 5);
   });
 }
 
@@ -193,6 +211,52 @@ TEST(Fiber, StressForkJoinTreeFromManyLevels) {
     constexpr int depth = WEFT_TSAN ? 8 : 13;
     EXPECT_EQ(tree::count(depth), 1 << depth);
   });
+}
+
+// Whoever drops the last handle runs the destructor, and goes on on whatever thread that leaves it.
+TEST(Fiber, StressAResultWhoseDestructorWaits) {
+  struct waits {
+    bool owner = true;
+    waits() = default;
+    waits(waits&& other) noexcept : owner(std::exchange(other.owner, false)) {}
+    waits& operator=(waits&&) = delete;
+    ~waits() {
+      for (int i = 0; owner && i < 3; ++i) weft::yield();
+    }
+  };
+  weft::run(weft::options{.procs = 4}, [] {
+    std::vector<weft::fiber> all;
+    for (int k = 0; k < 8; ++k) {
+      all.push_back(weft::spawn([k] {
+        for (int i = 0; i < (WEFT_TSAN || WEFT_ASAN ? 100 : 3000); ++i) {
+          auto r = weft::async([] { return waits{}; });
+          if ((i + k) % 3 == 0) r.wait();
+          if ((i + k) % 3 == 1) weft::yield();
+        }
+      }));
+    }
+    for (auto& f : all) f.join();
+  });
+}
+
+// A fiber that has lost its P and plain threads start fibers at once: all are counted, or nobody
+// would ever know that the runtime is empty.
+TEST(Fiber, StartsFromOutsideAreAllCounted) {
+  constexpr int n = WEFT_TSAN || WEFT_ASAN ? 2000 : 20'000;
+  weft::runtime rt{weft::options{.procs = 1}};
+  std::atomic<bool> lost{false};
+  std::atomic<int> ran{0};
+  auto hog = rt.async([&] {
+    rt.go([&] { lost = true; });  // runs when sysmon has taken the P from this loop
+    while (!lost) {
+    }
+    for (int i = 0; i < n; ++i) rt.go([&] { ++ran; });
+  });
+  while (!lost) std::this_thread::yield();
+  for (int i = 0; i < n; ++i) rt.go([&] { ++ran; });
+  hog.wait();
+  EXPECT_TRUE(rt.shutdown(weft::background()).has_value());
+  EXPECT_EQ(ran.load(), 2 * n);
 }
 
 TEST(Fiber, StressJoinRacesTheEnd) {

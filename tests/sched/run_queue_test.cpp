@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -11,8 +12,8 @@
 namespace {
 
 using weft::detail::fiber_core;
-using weft::detail::fiber_list;
 using weft::detail::run_queue;
+using older_half = std::array<fiber_core*, run_queue::capacity / 2>;
 
 TEST(RunQueue, IsFifoAndRefusesWhenFull) {
   auto q = std::make_unique<run_queue>();
@@ -28,9 +29,10 @@ TEST(RunQueue, PopHalfTakesTheOlderHalf) {
   auto q = std::make_unique<run_queue>();
   std::vector<fiber_core> g(10);
   for (auto& f : g) ASSERT_TRUE(q->push(&f));
-  fiber_list half = q->pop_half();
-  EXPECT_EQ(half.size, 5U);
-  EXPECT_EQ(half.pop_front(), &g[0]);
+  older_half half;
+  EXPECT_EQ(q->pop_half(half), 5U);
+  EXPECT_EQ(half[0], &g[0]);
+  EXPECT_EQ(half[4], &g[4]);
   EXPECT_EQ(q->pop(), &g[5]);
 }
 
@@ -83,8 +85,9 @@ TEST(RunQueue, StressNothingIsLostOrDoubled) {
         ++pushed;
       } else {
         in_queue[k].store(0);
-        fiber_list half = q->pop_half();
-        while (fiber_core* g = half.pop_front()) take(g);
+        older_half half;
+        const std::uint32_t n_half = q->pop_half(half);
+        for (std::uint32_t k_half = 0; k_half < n_half; ++k_half) take(half[k_half]);
       }
     }
     if (i % 3 == 0) {

@@ -287,6 +287,33 @@ TEST_P(Group, BarrierParticipantsMayLeaveAndGiveUp) {
   });
 }
 
+// A context ends the wait of one at the moment at which the last one arrives: either it is counted,
+// or it has taken its arrival back.
+TEST_P(Group, BarrierGivingUpRacesTheLastArrivalStress) {
+  run([] {
+    const int n = scaled(in_fibers() ? 3000 : 300);
+    for (int i = 0; i < n; ++i) {
+      weft::barrier b(2);
+      auto [ctx, cancel] = weft::with_cancel(background());
+      auto [late, cancel_late] = weft::with_timeout(background(), 10s);
+      bool counted = false;
+      crew quitter(in_fibers());
+      crew others(in_fibers());
+      quitter.start([&, &ctx = ctx] { counted = b.arrive_and_wait(ctx).has_value(); });
+      others.start([&, &late = late] { EXPECT_TRUE(b.arrive_and_wait(late)); });
+      others.start([&cancel = cancel] { cancel(); });
+      quitter.join();
+      if (!counted) {
+        EXPECT_TRUE(b.arrive_and_wait(late));  // in its place
+      }
+      others.join();
+      others.start([&, &late = late] { EXPECT_TRUE(b.arrive_and_wait(late)); });
+      EXPECT_TRUE(b.arrive_and_wait(late)) << "the next phase needs two, as every phase";
+      others.join();
+    }
+  });
+}
+
 // --- semaphore
 
 // TestWeightedTryAcquire, TestWeightedAcquire

@@ -600,11 +600,13 @@ TEST_P(Mutex, OnceGivesUpWaitingWithTheContext) {
       });
     });
     (void)running.recv();
-    other.start([&, &ctx = ctx] {
+    crew quitter(in_fibers());
+    quitter.start([&, &ctx = ctx] {
       EXPECT_EQ(weft::call_once(ctx, flag, [] { FAIL(); }).error(), weft::errc::canceled);
     });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
+    quitter.join();  // before the flag is set: giving up is all it can do
     EXPECT_FALSE(weft::call_once(ctx, flag, [] { FAIL(); }));
     go_on.send({});
   });

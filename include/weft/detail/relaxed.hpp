@@ -14,8 +14,10 @@ class relaxed {
  public:
   constexpr relaxed() noexcept = default;
   constexpr relaxed(T value) noexcept : value_(value) {}  // NOLINT(google-explicit-constructor)
-  relaxed(const relaxed&) = delete;
-  relaxed& operator=(const relaxed&) = delete;
+  /// Copies the value; nobody else may be at either of them.
+  relaxed(const relaxed& other) noexcept : value_(static_cast<T>(other)) {}
+  relaxed& operator=(const relaxed& other) noexcept { return *this = static_cast<T>(other); }
+  ~relaxed() = default;
 
   WEFT_INLINE relaxed& operator=(T value) noexcept {
     value_.store(value, std::memory_order_relaxed);

@@ -28,12 +28,12 @@ struct waiter {
   waiter* prev = nullptr;
   waiter* sibling = nullptr;  // next record of the same park
   fiber_core* g = nullptr;
-  void* slot = nullptr;         // the value to send from or to receive into; the owner's business
-  waitable* owner = nullptr;    // whose lock guards this record
-  wait_queue* queue = nullptr;  // where it is linked; null when not
-  std::uint32_t index = 0;      // place of the case in its select
-  bool multi = false;           // several wakers: claim g->claim before waking
-  bool ok = false;              // set by the waker: served (true) or closed / cancelled (false)
+  void* slot = nullptr;       // the value to send from or to receive into; the owner's business
+  waitable* owner = nullptr;  // whose lock guards this record
+  relaxed<wait_queue*> queue = nullptr;  // where it is linked; null when not
+  std::uint32_t index = 0;               // place of the case in its select
+  bool multi = false;                    // several wakers: claim g->claim before waking
+  bool ok = false;  // set by the waker: served (true) or closed / cancelled (false)
 };
 
 /// True for the one waker that may wake `w`'s fiber. Call with the owner's lock held.

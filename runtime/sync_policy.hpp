@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lock-free code of the library is written against: a template parameter Sync that says what
+// an atomic and a barrier are. native_sync in the library; in the tests an explorer that tries
+// every interleaving and every stale read (tests/model/).
+#pragma once
+
+#include <atomic>
+
+#include <weft/detail/config.hpp>
+#include "runtime/asymmetric_barrier.hpp"
+
+namespace weft::inline v0::detail {
+
+struct native_sync {
+  template <class T>
+  using atomic = std::atomic<T>;
+  static WEFT_INLINE void light_barrier() noexcept { detail::light_barrier(); }
+  static void heavy_barrier() noexcept { detail::heavy_barrier(); }
+  static WEFT_INLINE void relax() noexcept { cpu_relax(); }
+};
+
+}  // namespace weft::inline v0::detail
