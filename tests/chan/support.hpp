@@ -56,6 +56,12 @@ class both_worlds : public testing::TestWithParam<world> {
         std::thread(body).join();  // the runtime's main fiber waits for it on its own thread
       });
     }
+    // The thread that serves signals may still hold what it has just cancelled.
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (weft::stats().live.contexts != before.contexts &&
+           std::chrono::steady_clock::now() < end) {
+      std::this_thread::yield();
+    }
     const weft::accounts after = weft::stats().live;
     EXPECT_EQ(before.channels, after.channels);
     EXPECT_EQ(before.timers, after.timers);

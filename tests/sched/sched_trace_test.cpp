@@ -37,8 +37,8 @@ TEST(SchedTrace, PrintsALineAPeriodWithTheLengthsOfTheQueues) {
 
 TEST(SchedTrace, InDetailPrintsEachProcessorAndFiber) {
   const std::string text = trace_of("schedtrace=50,scheddetail=1");
-  EXPECT_THAT(text, testing::ContainsRegex(
-                        "\n  P0: status=[0-9] schedtick=[0-9]+ [^\n]* m=-?[0-9]+ "));
+  EXPECT_THAT(text,
+              testing::ContainsRegex("\n  P0: status=[0-9] schedtick=[0-9]+ [^\n]* m=-?[0-9]+ "));
   EXPECT_THAT(text, testing::ContainsRegex("\n  G[0-9]+: status=waiting"));
 }
 
