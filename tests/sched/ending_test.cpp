@@ -112,11 +112,10 @@ TEST(Ending, ASecondRunAtOnceThrowsAndALaterOneWorks) {
 
 // Fibers left in every kind of wait. Objects on both sides of the end: some in the frames of
 // abandoned fibers, some outliving the runtime.
-void run_with_leftovers(weft::chan<int>& outliving, weft::mutex& outliving_mutex) {
+void run_with_leftovers(weft::chan<int>& outliving, weft::mutex& outliving_mutex,
+                        weft::wait_group& never_done) {
   weft::run([&] {
     auto idle = weft::make_chan<int>();
-    weft::wait_group never_done;
-    never_done.add(1);
     weft::go([&] { static_cast<void>(outliving.recv()); });
     weft::go([&] { static_cast<void>(idle.recv()); });
     weft::go([&] {
@@ -134,9 +133,13 @@ void run_with_leftovers(weft::chan<int>& outliving, weft::mutex& outliving_mutex
     weft::go([&] {
       for (;;) weft::yield();
     });
-    // What is in this frame ends with it: those who use it must have come to rest. Nine are left
-    // then: this one, the one that spins, and seven that wait; the receiver of `idle` has ended.
-    while (weft::num_fibers() != 9 || weft::stats().waiting != 7) weft::yield();
+    // Nine are left in the end: this one, the one that spins, and seven that wait; the receiver of
+    // `idle` has ended. `idle` ends with this frame, so who uses it must have come to rest: a fiber
+    // that is about to wait counts as waiting before it stands in the line.
+    while (weft::num_fibers() != 9 || weft::stats().waiting != 7 ||
+           weft_test::parked_senders(idle) != 1) {
+      weft::yield();
+    }
     weft::go([] {});  // perhaps never run
   });
 }
@@ -145,7 +148,9 @@ TEST(Ending, RunReturnsWithFibersLeftInEveryKindOfWait) {
   auto outliving = weft::make_chan<int>(1);
   weft::mutex outliving_mutex;
   outliving_mutex.lock();
-  for (int i = 0; i < 20; ++i) run_with_leftovers(outliving, outliving_mutex);
+  weft::wait_group never_done;
+  never_done.add(1);
+  for (int i = 0; i < 20; ++i) run_with_leftovers(outliving, outliving_mutex, never_done);
   // What lives on is in order: nobody of the dead is in its queues.
   outliving.send(5);
   EXPECT_EQ(outliving.recv(), 5);
@@ -163,9 +168,12 @@ TEST(Ending, ManyRunsInOneProcessDoNotGrow) {
   auto outliving = weft::make_chan<int>(1);
   weft::mutex outliving_mutex;
   outliving_mutex.lock();
-  for (int i = 0; i < runs / 10; ++i) run_with_leftovers(outliving, outliving_mutex);
+  weft::wait_group never_done;
+  never_done.add(1);
+  const auto one = [&] { run_with_leftovers(outliving, outliving_mutex, never_done); };
+  for (int i = 0; i < runs / 10; ++i) one();
   const long before = resident_kib();
-  for (int i = 0; i < runs; ++i) run_with_leftovers(outliving, outliving_mutex);
+  for (int i = 0; i < runs; ++i) one();
 #if !(WEFT_TSAN || WEFT_ASAN)
   // Frames of abandoned fibers keep what they own (one channel a run lives in the main frame and is
   // destroyed): nothing may accumulate.
