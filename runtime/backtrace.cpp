@@ -39,21 +39,10 @@ void print_name(const char* mangled, bool demangle) noexcept {
   write_error(mangled);
 }
 
+// A waiting fiber says what for.
 const char* state_name(const fiber_core* g) noexcept {
-  switch (g->state.load(std::memory_order_relaxed)) {
-    case fiber_state::dead:
-      return "dead";
-    case fiber_state::fresh:
-    case fiber_state::runnable:
-      return "runnable";
-    case fiber_state::running:
-      return "running";
-    case fiber_state::waiting:
-      return to_string(g->reason);
-    case fiber_state::abandoned:
-      return "abandoned";
-  }
-  return "?";
+  const fiber_state s = g->state.load(std::memory_order_relaxed);
+  return s == fiber_state::waiting ? to_string(g->reason) : to_string(s);
 }
 
 }  // namespace
@@ -129,6 +118,23 @@ void print_fiber(fiber_core* g, bool is_self, bool demangle) noexcept {
   write_error(":");
   write_error_u64(site.line);
   write_error("\n");
+}
+
+const char* to_string(fiber_state s) noexcept {
+  switch (s) {
+    case fiber_state::dead:
+      return "dead";
+    case fiber_state::fresh:
+    case fiber_state::runnable:
+      return "runnable";
+    case fiber_state::running:
+      return "running";
+    case fiber_state::waiting:
+      return "waiting";
+    case fiber_state::abandoned:
+      return "abandoned";
+  }
+  return "?";
 }
 
 const char* to_string(wait_reason r) noexcept {

@@ -16,6 +16,9 @@ struct frames {
   std::size_t count = 0;
 };
 
+/// A fiber's state in a dump's words.
+[[nodiscard]] const char* to_string(fiber_state s) noexcept;
+
 /// The frames of a parked fiber. It must not run meanwhile.
 void walk_parked(const fiber_core* g, frames* out) noexcept;
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <string>
 
+#include "runtime/backtrace.hpp"
 #include "runtime/debug.hpp"
 #include "sched/runtime_state.hpp"
 
@@ -46,22 +47,6 @@ void print_processors(const runtime_state* rt) noexcept {
   }
 }
 
-const char* word_for(fiber_state s) noexcept {
-  switch (s) {
-    case fiber_state::fresh:
-    case fiber_state::runnable:
-      return "runnable";
-    case fiber_state::running:
-      return "running";
-    case fiber_state::waiting:
-      return "waiting";
-    case fiber_state::dead:
-    case fiber_state::abandoned:
-      break;
-  }
-  return "dead";
-}
-
 // The first hundred; a dump is the tool for more.
 void print_fibers() noexcept {
   int left = 100;
@@ -69,7 +54,7 @@ void print_fibers() noexcept {
       [](fiber_core* g, void* context) {
         const fiber_state s = g->state.load(std::memory_order_acquire);
         if (s == fiber_state::dead || --*static_cast<int*>(context) < 0) return;
-        log_format("  G%llu: status=%s", static_cast<unsigned long long>(g->id), word_for(s));
+        log_format("  G%llu: status=%s", static_cast<unsigned long long>(g->id), to_string(s));
       },
       &left);
 }

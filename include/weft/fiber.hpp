@@ -127,7 +127,8 @@ class [[nodiscard]] fiber {
   [[nodiscard]] bool joinable() const noexcept { return handle_.get() != nullptr; }
   /// Id of the fiber, 0 when not joinable.
   [[nodiscard]] std::uint64_t id() const noexcept { return joinable() ? handle_.get()->id : 0; }
-  /// Waits for its end, from fibers and plain threads. Throws logic_error when not joinable.
+  /// Waits for its end, from fibers and plain threads. Throws logic_error when not joinable,
+  /// and when somebody else waits for it already.
   WEFT_EXPORT void join();
   /// The same, at most until ctx is done: then its error, and the fiber stays joinable.
   [[nodiscard]] WEFT_EXPORT result<void> join(const context& ctx);
@@ -209,7 +210,7 @@ class [[nodiscard]] future {
   [[nodiscard]] bool ready() const noexcept {
     return valid() && detail::fiber_ended(handle_.get());
   }
-  /// Waits without taking the result.
+  /// Waits without taking the result. Throws logic_error when somebody else waits already.
   void wait() const {
     require_valid();
     detail::fiber_join(handle_.get());

@@ -7,45 +7,18 @@
 
 #include <array>
 
-#include "tests/model/atomic.hpp"
+#include "tests/model/books.hpp"
 
 namespace {
 
 using namespace weft_model;
 using std::memory_order;
 
-struct item {
-  plain<int> body{0};
-};
-
 template <std::uint32_t Capacity>
 using queue_of = weft::detail::basic_run_queue<model_sync, item, Capacity>;
 
-// What is pushed and who got it.
-struct books {
-  std::array<item, 4> items;
-  std::array<int, 4> taken{};
-
-  item* write(int i) {
-    items[static_cast<std::size_t>(i)].body.set(10 + i);
-    return &items[static_cast<std::size_t>(i)];
-  }
-  void take(item* got) {
-    if (got == nullptr) return;
-    const auto i = static_cast<std::size_t>(got - items.data());
-    check(i < items.size(), "something else came out");
-    check(got->body.get() == 10 + static_cast<int>(i), "what was written before is not there");
-    check(++taken[i] == 1, "taken twice");
-  }
-  void all_taken(int n) {
-    for (std::size_t i = 0; i < static_cast<std::size_t>(n); ++i) {
-      check(taken[i] == 1, "lost");
-    }
-  }
-};
-
-template <std::uint32_t Capacity>
-void thief(queue_of<Capacity>& q, queue_of<Capacity>& mine, books& b) {
+template <std::uint32_t Capacity, std::size_t N>
+void thief(queue_of<Capacity>& q, queue_of<Capacity>& mine, books<N>& b) {
   b.take(q.steal_into(mine));
   while (item* i = mine.pop()) b.take(i);
 }
@@ -53,7 +26,7 @@ void thief(queue_of<Capacity>& q, queue_of<Capacity>& mine, books& b) {
 // The owner pushes three and takes what is left, two thieves steal halves.
 void halves(world& w) {
   auto& q = w.make<queue_of<4>>();
-  auto& b = w.make<books>();
+  auto& b = w.make<books<3>>();
   w.thread([&] {
     for (int i = 0; i < 3; ++i) check(q.push(b.write(i)), "full");
     b.take(q.pop());
@@ -66,14 +39,14 @@ void halves(world& w) {
     for (auto* left : {&q, &first, &second}) {
       while (item* i = left->pop()) b.take(i);
     }
-    b.all_taken(3);
+    b.all_taken();
   });
 }
 
 // A ring of two: every slot is written again while somebody steals.
 void round_and_round(world& w) {
   auto& q = w.make<queue_of<2>>();
-  auto& b = w.make<books>();
+  auto& b = w.make<books<4>>();
   auto& mine = w.make<queue_of<2>>();
   w.thread([&] {
     for (int i = 0; i < 4; ++i) {
@@ -86,14 +59,14 @@ void round_and_round(world& w) {
   });
   w.at_end([&] {
     while (item* i = q.pop()) b.take(i);
-    b.all_taken(4);
+    b.all_taken();
   });
 }
 
 // A yield turns the ring, a full one spills its older half.
 void turned_and_spilled(world& w) {
   auto& q = w.make<queue_of<4>>();
-  auto& b = w.make<books>();
+  auto& b = w.make<books<3>>();
   auto& mine = w.make<queue_of<4>>();
   w.thread([&] {
     check(q.push(b.write(0)), "full");
@@ -111,14 +84,14 @@ void turned_and_spilled(world& w) {
   w.thread([&] { thief<4>(q, mine, b); });
   w.at_end([&] {
     while (item* i = q.pop()) b.take(i);
-    b.all_taken(3);
+    b.all_taken();
   });
 }
 
 // A thief's loot can be stolen from it.
 void stolen_again(world& w) {
   auto& q = w.make<queue_of<4>>();
-  auto& b = w.make<books>();
+  auto& b = w.make<books<4>>();
   auto& first = w.make<queue_of<4>>();
   auto& second = w.make<queue_of<4>>();
   w.thread([&] {
@@ -130,7 +103,7 @@ void stolen_again(world& w) {
     for (auto* left : {&q, &first, &second}) {
       while (item* i = left->pop()) b.take(i);
     }
-    b.all_taken(4);
+    b.all_taken();
   });
 }
 
