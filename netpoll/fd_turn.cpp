@@ -123,7 +123,7 @@ std::error_code fd_turn::acquire() noexcept {
     return wait_turn(g);
   }
   s.busy = true;
-  s.holder = g->is_thread ? nullptr : g->rt;
+  s.holder = g->is_thread() ? nullptr : g->rt;
   ++desc_->users;
   desc_->lock.unlock();
   return {};
@@ -140,7 +140,7 @@ std::error_code fd_turn::wait_turn(fiber_core* g) noexcept {
   const bool at_once = !error && !s.busy;
   if (at_once) {
     s.busy = true;
-    s.holder = g->is_thread ? nullptr : g->rt;
+    s.holder = g->is_thread() ? nullptr : g->rt;
     ++desc_->users;
   }
   if (error || at_once) {
@@ -178,7 +178,7 @@ fd_turn::~fd_turn() {
     g = next->g;
     next->index = static_cast<std::uint32_t>(fd_wake::turn);
     g->wake_param = next;
-    s.holder = g->is_thread ? nullptr : g->rt;
+    s.holder = g->is_thread() ? nullptr : g->rt;
   } else {
     s.busy = false;
     s.holder = nullptr;

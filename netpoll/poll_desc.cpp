@@ -250,7 +250,7 @@ void poll_fire(std::uint64_t key, fiber_list& ready_fibers) noexcept {
   wake_all(s.parked, fd_wake::ready, woken);
   d->lock.unlock();
   while (fiber_core* g = woken.pop_front()) {
-    if (g->is_thread) {
+    if (g->is_thread()) {
       ready(g);  // a futex; it is in nobody's run queue
     } else {
       ready_fibers.push_back(g);

@@ -114,7 +114,7 @@ class lookup : public detail::waitable {
 result<std::vector<address>> look_up(network_kind kind, host_port parts, address_use use,
                                      detail::cancel_node* ctx) {
   auto task = std::make_shared<lookup>(kind, parts, use);
-  if (detail::current_fiber()->is_thread) {
+  if (detail::current_fiber()->is_thread()) {
     task->run();  // has a thread's stack, and blocks nobody else
     return task->take();
   }

@@ -23,7 +23,7 @@ using detail::cancel_node;
 using detail::fd_turn;
 using detail::poll_desc;
 
-bool on_plain_thread() noexcept { return detail::current_fiber()->is_thread; }
+bool on_plain_thread() noexcept { return detail::current_fiber()->is_thread(); }
 
 result<std::size_t> read_bytes(poll_desc* d, cancel_node* ctx, std::span<std::byte> buffer,
                                bool whole) {

@@ -17,7 +17,7 @@ namespace {
 
 bool on_stack(const fiber_core* g, std::uintptr_t address) noexcept {
   const auto lo = reinterpret_cast<std::uintptr_t>(g->stack_lo);
-  return address >= lo && address + 2 * sizeof(void*) <= lo + g->stack_size &&
+  return address >= lo && address + 2 * sizeof(void*) <= lo + g->stack_size() &&
          address % sizeof(void*) == 0;
 }
 

@@ -20,8 +20,8 @@ constexpr std::size_t max_slabs = 1U << 17;  // 134 million fibers
 
 struct global_list {
   spin_lock lock;
-  fiber_core* head = nullptr;    // single ones, linked by sched_next
-  fiber_core* chains = nullptr;  // first ones of full chains, linked by `closure`
+  fiber_core* head = nullptr;    // single ones, linked by free_next
+  fiber_core* chains = nullptr;  // first ones of full chains, linked by sched_next
   fiber_core* carve_next = nullptr;
   fiber_core* carve_end = nullptr;
 };
@@ -72,7 +72,7 @@ bool map_slab_locked() noexcept {
 }
 
 fiber_core* next_chain(const fiber_core* chain) noexcept {
-  return static_cast<fiber_core*>(chain->closure);
+  return chain->sched_next;
 }
 
 fiber_core* take_locked() noexcept {
@@ -81,7 +81,7 @@ fiber_core* take_locked() noexcept {
     list.chains = next_chain(list.chains);
   }
   if (fiber_core* g = list.head) {
-    list.head = g->sched_next;
+    list.head = g->free_next;
     return g;
   }
   if (list.carve_next == list.carve_end && !map_slab_locked()) return nullptr;
@@ -127,7 +127,7 @@ bool fiber_cache::refill() noexcept {
     for (; count_ < chain_length; ++count_) {
       fiber_core* g = take_locked();
       if (g == nullptr) break;
-      g->sched_next = head_;
+      g->free_next = head_;
       head_ = g;
     }
   }
@@ -142,7 +142,7 @@ void fiber_cache::spill() noexcept {
   count_ = 0;
   if (full == nullptr) return;
   list.lock.lock();
-  full->closure = list.chains;
+  full->sched_next = list.chains;
   list.chains = full;
   list.lock.unlock();
 }
@@ -150,7 +150,7 @@ void fiber_cache::spill() noexcept {
 void fiber_cache::flush() noexcept {
   for (fiber_core* chain : {std::exchange(head_, nullptr), std::exchange(spare_, nullptr)}) {
     while (fiber_core* g = chain) {
-      chain = g->sched_next;
+      chain = g->free_next;
       fiber_release_global(g);
     }
   }
@@ -166,7 +166,7 @@ fiber_core* fiber_acquire_global() noexcept {
 
 void fiber_release_global(fiber_core* g) noexcept {
   list.lock.lock();
-  g->sched_next = list.head;
+  g->free_next = list.head;
   list.head = g;
   list.lock.unlock();
 }

@@ -20,13 +20,25 @@ class fiber_cache {
   [[nodiscard]] fiber_core* acquire() noexcept {
     if (head_ == nullptr && !refill()) [[unlikely]]
       return nullptr;
+    return take();
+  }
+  /// The same without a look elsewhere: null when the chain in use is at its end.
+  [[nodiscard]] WEFT_INLINE fiber_core* take() noexcept {
     fiber_core* g = head_;
-    head_ = g->sched_next;
+    if (g == nullptr) return nullptr;
+    head_ = g->free_next;
     --count_;
     return g;
   }
+  /// Whether put() may be used.
+  [[nodiscard]] WEFT_INLINE bool has_room() const noexcept { return count_ + 1 < chain_length; }
+  WEFT_INLINE void put(fiber_core* g) noexcept {
+    g->free_next = head_;
+    head_ = g;
+    ++count_;
+  }
   void release(fiber_core* g) noexcept {
-    g->sched_next = head_;
+    g->free_next = head_;
     head_ = g;
     if (++count_ == chain_length) [[unlikely]]
       spill();

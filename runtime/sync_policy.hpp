@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include <weft/detail/config.hpp>
+#include <weft/detail/spin_lock.hpp>
 #include "runtime/asymmetric_barrier.hpp"
 
 namespace weft::inline v0::detail {
@@ -14,9 +15,17 @@ namespace weft::inline v0::detail {
 struct native_sync {
   template <class T>
   using atomic = std::atomic<T>;
+  using lock_type = spin_lock;
   static WEFT_INLINE void light_barrier() noexcept { detail::light_barrier(); }
   static void heavy_barrier() noexcept { detail::heavy_barrier(); }
   static WEFT_INLINE void relax() noexcept { cpu_relax(); }
+};
+
+/// The same where it is known that membarrier is there.
+struct membarrier_sync : native_sync {
+  static WEFT_INLINE void light_barrier() noexcept {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
 };
 
 }  // namespace weft::inline v0::detail

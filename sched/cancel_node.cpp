@@ -68,7 +68,7 @@ void wake_extras::arm(fiber_core* g) noexcept {
     }
   }
   if (deadline_ == never) return;
-  if (g->is_thread) {
+  if (g->is_thread()) {
     auto* thread = static_cast<thread_fiber*>(g);
     thread->extras = this;
     thread->deadline = deadline_;

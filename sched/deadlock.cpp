@@ -40,7 +40,7 @@ bool nothing_can_happen(const runtime_state* rt) noexcept {
   }
   for (const processor* p : rt->procs) {
     if (p->timers.size() != 0 || p->io->armed() != 0 || !p->mailbox.empty() ||
-        p->has_io_requests.load() || p->has_queued() || p->has_runnext.load()) {
+        p->has_io_requests.load() || p->has_queued() || p->runnext != nullptr) {
       return false;
     }
   }

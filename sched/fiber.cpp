@@ -10,6 +10,7 @@
 #include "runtime/fiber_pool.hpp"
 #include "runtime/stack_pool.hpp"
 #include "sched/fiber_extension.hpp"
+#include "sched/park.hpp"
 #include "sched/runtime_state.hpp"
 
 #if WEFT_TSAN
@@ -64,28 +65,12 @@ void release_block(void* closure) noexcept {
   closure_release(end - h->align, h->total, h->align);
 }
 
-struct parentage {
-  std::uint64_t id = 0;
-  const fiber_extension* ext = nullptr;
-};
-
-parentage caller_of_spawn(const machine* m) noexcept {
-  if (m == nullptr || m->current == &m->g0) return {};
-  return {m->current->id, m->current->ext};
-}
-
-std::uint8_t class_of(const runtime_state* rt, const fiber_options* o) noexcept {
-  const std::size_t size = o != nullptr && o->stack_size != 0 ? o->stack_size : rt->opts.stack_size;
-  return static_cast<std::uint8_t>(stack_class_for(size));
-}
-
 void recycle(processor* p, fiber_core* g) noexcept {
   if (g->entry != nullptr) {
     g->entry(g, entry_op::destroy);  // a future's result, or a closure that never ran
     g->entry = nullptr;
   }
-  if (g->closure != g->inline_closure) release_block(g->closure);
-  g->closure = nullptr;
+  if ((g->flags & fiber_has_block) != 0) release_block(g->block);
   if (p != nullptr) {
     p->fibers.release(g);
   } else {
@@ -93,45 +78,44 @@ void recycle(processor* p, fiber_core* g) noexcept {
   }
 }
 
-void reset(fiber_core* g, runtime_state* rt, const void* site) noexcept {
+// A G from a pool. (entry and ext of one in a pool are null.)
+WEFT_INLINE void reset(fiber_core* g, runtime_state* rt, const void* site,
+                       std::uint64_t parent_id) noexcept {
+  g->m.store(nullptr, std::memory_order_relaxed);  // one that ended never switched away itself
   g->rt = rt;
   std::atomic_ref<const void*>(g->site).store(site, std::memory_order_relaxed);
+  g->parent_id = parent_id;
   g->stack_lo = nullptr;
-  g->stack_size = 0;
-  g->eh = {};
-  g->saved_errno = 0;
-  g->on_cpu.store(0, std::memory_order_relaxed);  // a fiber that ended never switched away itself
-  g->reason = wait_reason::none;
-  g->wait_obj = nullptr;
-  g->waiters = nullptr;
-  g->ext = nullptr;
-  g->entry = nullptr;
-  g->refs.store(1, std::memory_order_relaxed);
-  g->join.store(nullptr, std::memory_order_relaxed);
   g->state.store(fiber_state::fresh, std::memory_order_relaxed);
+  g->reason = wait_reason::none;
+  g->stack_class = rt->stack_class;
+  g->flags = 0;
+  g->refs.store(1, std::memory_order_relaxed);
 }
 
-void inherit(fiber_core* g, const parentage& parent, const fiber_options* o) {
-  g->parent_id = parent.id;
-  const bool labelled = parent.ext != nullptr && parent.ext->labels != nullptr;
+void inherit(fiber_core* g, const fiber_extension* parent, const fiber_options* o) {
+  const bool labelled = parent != nullptr && parent->labels != nullptr;
   const bool named = o != nullptr && !o->name.empty();
   if (!labelled && !named) return;
   fiber_extension& ext = extension_of(g);
-  if (labelled) ext.labels = parent.ext->labels;
+  if (labelled) {
+    ext.labels = parent->labels;
+    g->flags |= fiber_has_labels;
+  }
   if (named) ext.name = o->name;
 }
 
 void place_closure(fiber_core* g, std::size_t size, std::size_t align) {
-  g->closure = g->inline_closure;
-  if (size <= inline_closure_size && align <= 16) return;
-  g->closure = acquire_block(size, align);
+  if (size <= inline_closure_size && align <= inline_closure_align) return;
+  g->block = acquire_block(size, align);
+  g->flags |= fiber_has_block;
 }
 
 }  // namespace
 
 void drop_extension(fiber_core* g) noexcept {
+  if ((g->flags & fiber_has_extension) == 0) return;
   fiber_extension* ext = g->ext;
-  if (ext == nullptr) return;
   // Values may use other fiber-local values in their destructors: last made, first destroyed.
   while (!ext->locals.empty()) {
     const fiber_extension::local_value v = ext->locals.back();
@@ -139,11 +123,15 @@ void drop_extension(fiber_core* g) noexcept {
     v.destroy(v.value);
   }
   g->ext = nullptr;
+  g->flags &= static_cast<std::uint8_t>(~(fiber_has_extension | fiber_has_labels));
   delete ext;
 }
 
 fiber_extension& extension_of(fiber_core* g) {
-  if (g->ext == nullptr) g->ext = new fiber_extension;
+  if (g->ext == nullptr) {
+    g->ext = new fiber_extension;
+    g->flags |= fiber_has_extension;
+  }
   return *g->ext;
 }
 
@@ -173,15 +161,44 @@ fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t alig
     }
   }
   if (g == nullptr) throw std::bad_alloc();
-  reset(g, rt, site);
-  g->stack_class = class_of(rt, options);
+  const fiber_core* parent = m != nullptr ? m->current : nullptr;
+  reset(g, rt, site, parent != nullptr ? parent->id : 0);
+  if (options != nullptr && options->stack_size != 0) {
+    g->stack_class = static_cast<std::uint8_t>(stack_class_for(options->stack_size));
+  }
   try {
     place_closure(g, size, align);
-    inherit(g, caller_of_spawn(m), options);
+    inherit(g, parent != nullptr ? parent->ext : nullptr, options);
   } catch (...) {
     fiber_discard(g);
     throw;
   }
+  return g;
+}
+
+// Locked instructions: none.
+WEFT_NOINLINE fiber_core* fiber_alloc_small(const void* site) {
+  machine* m = machine_here();
+  if (m == nullptr) [[unlikely]]
+    return fiber_alloc(0, 1, site, nullptr);
+  runtime_state* rt = m->rt;
+  const fiber_core* parent = m->current;  // (g0 has the id 0)
+  if ((parent->flags & fiber_has_labels) != 0 || rt->stopping.load(std::memory_order_relaxed))
+      [[unlikely]] {
+    return fiber_alloc(0, 1, site, nullptr);
+  }
+  processor* p = rt_enter_quick(m);
+  if (p == nullptr) [[unlikely]]
+    return fiber_alloc(0, 1, site, nullptr);
+  fiber_core* g = p->id_next != p->id_end ? p->fibers.take() : nullptr;
+  if (g == nullptr) [[unlikely]] {
+    rt_exit(m);
+    return fiber_alloc(0, 1, site, nullptr);
+  }
+  g->id = p->id_next++;
+  bump(p->spawned);
+  rt_exit(m);
+  reset(g, rt, site, parent->id);
   return g;
 }
 
@@ -195,12 +212,31 @@ fiber_core* fiber_alloc(std::size_t size, std::size_t align, const void* site,
 void fiber_discard(fiber_core* g) noexcept {
   drop_extension(g);
   g->entry = nullptr;
-  if (g->closure == nullptr) g->closure = g->inline_closure;
   g->rt->finished_elsewhere.fetch_add(1, std::memory_order_relaxed);
   fiber_unref(g);
 }
 
-void fiber_start(fiber_core* g) noexcept { ready(g); }
+// Locked instructions: none, unless a P is idle and nobody looks for work.
+WEFT_NOINLINE void fiber_start(fiber_core* g) noexcept {
+  machine* m = machine_here();
+  if (m != nullptr && m->rt == g->rt) [[likely]] {
+    if (processor* p = rt_enter_quick(m)) [[likely]] {
+      g->state.store(fiber_state::runnable, std::memory_order_relaxed);
+      const bool queued = p->fresh.try_push(g);
+      p->fresh_since = p->budget.load(std::memory_order_relaxed);
+      rt_exit(m);
+      membarrier_sync::light_barrier();  // as in idle_protocol::wake_if_idle
+      if (queued) [[likely]] {
+        const runtime_state* rt = m->rt;
+        if (!rt->idle.any() || rt->spinning.load(std::memory_order_relaxed) != 0) [[likely]]
+          return;
+        wake_for_fresh(p);
+        return;
+      }
+    }
+  }
+  ready_slowly(m, g);
+}
 
 void fiber_unref(fiber_core* g) noexcept {
   // acq_rel: the last one must see everything the others did to the closure's result.
@@ -273,89 +309,143 @@ bool drop_own_reference(fiber_core* g) noexcept {
 
 }  // namespace
 
-// What the end of a fiber leads to.
+// What the end of a fiber leads to: one of the two.
 struct ending {
   fiber_core* next = nullptr;  // starts right here, on the same stack
-  fiber_core* to = nullptr;    // else: switch there from `m->leaving`
-  machine* m = nullptr;
+  fiber_core* to = nullptr;    // to be left for, from to->m's `leaving`
 };
 
 namespace {
 
+// What a fiber that has ended leaves behind; passed in registers.
+struct leftovers {
+  explicit leftovers(const fiber_core* g) noexcept
+      : stack(g->stack_lo), stack_class(g->stack_class), stack_pages(g->stack_pages) {
+#if WEFT_TSAN
+    tsan_fiber = g->tsan_fiber;
+#endif
+  }
+  char* stack;
+  std::uint8_t stack_class;
+  std::uint16_t stack_pages;
+#if WEFT_TSAN
+  void* tsan_fiber;
+#endif
+};
+
 // Gives the stack back while we stand on it: only this M can take it from the P's cache before the
 // switch is over. Without a P the scheduler loop does it.
-void give_stack_back(machine* m, processor* p, char* stack, std::uint8_t stack_class) noexcept {
+void give_stack_back(machine* m, processor* p, leftovers l) noexcept {
   if (p != nullptr) {
-    p->stacks.release(stack_class, stack);
+    p->stacks.release(l.stack_class, l.stack);
   } else {
-    m->dead_stack = stack;
-    m->dead_stack_class = stack_class;
+    m->dead_stack = l.stack;
+    m->dead_stack_class = l.stack_class;
   }
 }
 
-bool can_start_here(const fiber_core* next, std::uint8_t stack_class) noexcept {
+bool can_start_here(const fiber_core* next, leftovers l) noexcept {
 #if WEFT_TSAN
   // Each fiber gets a context of its own, or races between consecutive ones would be hidden.
   static_cast<void>(next);
-  static_cast<void>(stack_class);
+  static_cast<void>(l);
   return false;
 #else
-  return next->stack_lo == nullptr && next->stack_class == stack_class;
+  return next->stack_lo == nullptr && next->stack_class == l.stack_class;
 #endif
 }
 
-// Ends g, on its own stack, up to the switch.
-WEFT_NOINLINE ending end_fiber(fiber_core* g) noexcept {
-  char* stack = g->stack_lo;
-  const std::uint8_t stack_class = g->stack_class;
-  const std::uint32_t stack_size = g->stack_size;
-  runtime_state* rt = g->rt;
-#if WEFT_TSAN
-  void* tsan_fiber = g->tsan_fiber;
-#endif
-  announce_end(g);
-  const bool last = drop_own_reference(g);
-  ending e;
-  machine* m = e.m = this_machine();
-  processor* p = rt_enter(m);
-  if (p != nullptr) {
-    bump(p->finished);
-  } else {
-    rt->finished_elsewhere.fetch_add(1, std::memory_order_relaxed);
-  }
-  if (last) recycle(p, g);
-  // g is no longer ours. From here on we are `leaving`, on g's stack.
-  fiber_core* next = nullptr;
-  if (p != nullptr && !rt->stopping.load(std::memory_order_relaxed)) next = next_local(p);
-  if (next != nullptr && can_start_here(next, stack_class)) {
-    next->stack_lo = stack;
-    next->stack_size = stack_size;
+WEFT_INLINE void start_here(machine* m, fiber_core* next, leftovers l) noexcept {
+  next->stack_lo = l.stack;
+  next->stack_pages = l.stack_pages;
 #if WEFT_ASAN
-    next->asan_fake_stack = nullptr;
+  next->asan_fake_stack = nullptr;
 #endif
-    prepare_dispatch(m, p, next);
-    rt_exit(m);
-    e.next = next;
-    return e;
-  }
-  if (next != nullptr && next->on_cpu.load(std::memory_order_acquire) != 0) {
-    m->pending = next;
+  next->m.store(m, std::memory_order_relaxed);
+  next->state.store(fiber_state::running, std::memory_order_relaxed);
+  m->current = next;
+  *m->err = 0;
+  *m->eh = {};
+}
+
+// In a runtime section, on the stack of a fiber that has ended; `next` cannot start on it.
+WEFT_NOINLINE ending leave_stack(machine* m, processor* p, fiber_core* next,
+                                 leftovers l) noexcept {
+  if (next != nullptr && next->m.load(std::memory_order_acquire) != nullptr) {
+    m->pending = next;  // see leave_for
     next = nullptr;
   }
-  give_stack_back(m, p, stack, stack_class);
+  give_stack_back(m, p, l);
   m->leaving.m.store(m, std::memory_order_relaxed);
 #if WEFT_TSAN
-  m->leaving.tsan_dead = tsan_fiber;  // destroyed by whoever lands
+  m->leaving.tsan_dead = l.tsan_fiber;  // destroyed by whoever lands
 #endif
-  if (next != nullptr) {
-    prepare_dispatch(m, p, next);
-    e.to = next;
-  } else {
-    m->current = &m->g0;
-    load_thread_state(m, &m->g0);
-    e.to = &m->g0;
+  if (next == nullptr) return {nullptr, to_scheduler_loop(m)};
+  prepare_dispatch(m, p, next);
+  return {nullptr, next};
+}
+
+// From the end of one fiber to `next`, the whole way. In a runtime section.
+WEFT_NOINLINE ending go_on_to(machine* m, processor* p, fiber_core* next, leftovers l) noexcept {
+  if (next == nullptr || !can_start_here(next, l)) return leave_stack(m, p, next, l);
+  start_here(m, next, l);
+  rt_exit(m);
+  return {next, nullptr};
+}
+
+// The same when all there is to know is that the section is still to be opened. g: for the pool;
+// null if somebody still refers to it.
+WEFT_NOINLINE ending go_on(machine* m, fiber_core* g, leftovers l) noexcept {
+  processor* p = rt_enter(m);
+  if (g != nullptr) recycle(p, g);
+  if (p == nullptr) {
+    m->rt->finished_elsewhere.fetch_add(1, std::memory_order_relaxed);
+    return leave_stack(m, p, nullptr, l);
   }
-  return e;
+  bump(p->finished);
+  return go_on_to(m, p, next_local(p), l);  // (the end of the runtime is seen when that is null)
+}
+
+WEFT_NOINLINE ending go_on_after_contest(machine* m, processor* p, leftovers l) noexcept {
+  return go_on_to(m, p, p->fresh.settle(), l);
+}
+
+// The end of a fiber that has a handle, an extension, a result, or a closure in a block.
+WEFT_NOINLINE ending end_slowly(fiber_core* g) noexcept {
+  const leftovers l(g);
+  announce_end(g);
+  const bool last = drop_own_reference(g);
+  return go_on(this_machine(), last ? g : nullptr, l);
+}
+
+// Ends g, on its own stack, up to the switch. All that is not most common is a tail call: no
+// register is saved for it.
+WEFT_NOINLINE ending end_fiber(fiber_core* g) noexcept {
+  if (g->flags != 0 || g->entry != nullptr || g->refs.load(std::memory_order_acquire) != 1)
+      [[unlikely]] {
+    return end_slowly(g);
+  }
+  machine* m = machine_here();
+  const leftovers l(g);
+  g->state.store(fiber_state::dead, std::memory_order_relaxed);
+  processor* p = rt_enter_quick(m);
+  if (p == nullptr) [[unlikely]]
+    return go_on(m, g, l);
+  if (p->runnext != nullptr || !p->queue.empty_here() || !p->fibers.has_room() || !p->spend())
+      [[unlikely]] {
+    rt_exit(m);
+    return go_on(m, g, l);
+  }
+  bump(p->finished);
+  p->fibers.put(g);
+  fiber_core* next = nullptr;
+  if (!p->fresh.try_pop<membarrier_sync>(next)) [[unlikely]]
+    return go_on_after_contest(m, p, l);
+  if (next == nullptr || !can_start_here(next, l)) [[unlikely]]
+    return leave_stack(m, p, next, l);
+  start_here(m, next, l);
+  rt_exit(m);
+  return {next, nullptr};
 }
 
 // A fresh fiber's side of a switch; see switch_to().
@@ -364,7 +454,7 @@ WEFT_NOINLINE void land(switch_frame* left, fiber_core* g) noexcept {
   __tsan_acquire(g->m.load(std::memory_order_relaxed));
   destroy_left_behind(reinterpret_cast<fiber_core*>(left));
 #endif
-  reinterpret_cast<fiber_core*>(left)->on_cpu.store(0, std::memory_order_release);
+  reinterpret_cast<fiber_core*>(left)->m.store(nullptr, std::memory_order_release);
   g->m.load(std::memory_order_relaxed)->in_rt.store(0, std::memory_order_release);
 }
 
@@ -372,16 +462,17 @@ WEFT_NOINLINE void land(switch_frame* left, fiber_core* g) noexcept {
 
 // Leaves a dying fiber for good.
 [[noreturn]] WEFT_NO_SANITIZE WEFT_INLINE void leave_for_good(const ending& e) noexcept {
+  auto* m = static_cast<machine*>(e.to->m.load(std::memory_order_relaxed));
 #if WEFT_ASAN
   // null: the fake frames of this stack are freed
-  __sanitizer_start_switch_fiber(nullptr, e.to->stack_lo, e.to->stack_size);
+  __sanitizer_start_switch_fiber(nullptr, e.to->stack_lo, e.to->stack_size());
 #endif
 #if WEFT_TSAN
   void* to_context = e.to->tsan_fiber;
-  __tsan_release(static_cast<machine_head*>(e.m));
+  __tsan_release(static_cast<machine_head*>(m));
   __tsan_switch_to_fiber(to_context, 1);
 #endif
-  switch_stack(&e.m->leaving.frame, &e.to->frame);
+  switch_stack(&m->leaving.frame, &e.to->frame);
   __builtin_unreachable();
 }
 

@@ -8,7 +8,7 @@ namespace weft::inline v0::detail {
 bool work_anywhere(runtime_state* rt) noexcept {
   if (!rt->inject.empty()) return true;
   for (const processor* p : rt->procs) {
-    if (p->has_queued()) return true;
+    if (p->has_stealable()) return true;
   }
   return false;
 }
@@ -36,6 +36,7 @@ struct native_world : native_sync {
   }
   static void adopt(machine* m, processor* p) noexcept { adopt_processor(m, p); }
   static std::uint64_t new_tag(machine* m) noexcept { return next_tag(m); }
+  static void set_tag(machine* m, std::uint64_t tag) noexcept { detail::set_tag(m, tag); }
   static void wake(processor* p) noexcept { p->io->wake(); }
 };
 
@@ -46,6 +47,10 @@ using protocol = idle_protocol<native_world>;
 void wake_if_idle(runtime_state* rt) noexcept { protocol::wake_if_idle(rt); }
 
 void wake_one(runtime_state* rt) noexcept { protocol::wake_one(rt); }
+
+WEFT_NOINLINE void wake_for_fresh(processor* p) noexcept {
+  if (p->fresh.size() > 1) protocol::wake_one(p->rt);
+}
 
 void wake_processor(runtime_state* rt, processor* p) noexcept {
   heavy_barrier();  // what was published, before the look at the idle bit

@@ -57,6 +57,8 @@ class basic_idle_set {
 
   /// A hint on the hot path.
   [[nodiscard]] bool any() const noexcept {
+    if (used_ == 1) [[likely]]
+      return words_[0].load(std::memory_order_relaxed) != 0;
     for (std::size_t w = 0; w < used_; ++w) {
       if (words_[w].load(std::memory_order_relaxed) != 0) return true;
     }
@@ -81,7 +83,7 @@ class basic_idle_set {
 
 /// World: runtime, processor, machine; light_barrier, heavy_barrier, relax;
 /// work_anywhere(rt), own_work(m), stopping(rt), start_machine(rt, p, spinning), adopt(m, p),
-/// new_tag(m), wake(p).
+/// new_tag(m), set_tag(m, tag), wake(p).
 template <class World>
 struct idle_protocol {
   using runtime = typename World::runtime;
@@ -192,7 +194,7 @@ struct idle_protocol {
         if (p->sleepers.load() > 0) World::wake(p);
         return false;
       }
-      m->tag = tag;
+      World::set_tag(m, tag);
       p->running_on.store(m, std::memory_order_relaxed);
       m->spinning = p->woken_to_spin.load(std::memory_order_relaxed);
     }

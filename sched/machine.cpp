@@ -6,6 +6,7 @@
 
 #include <cstdio>
 
+#include <weft/detail/random.hpp>
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
@@ -44,7 +45,7 @@ void* machine_main(void* argument) {
     ::pthread_attr_getstack(&attributes, &lo, &size);
     ::pthread_attr_destroy(&attributes);
     m->g0.stack_lo = static_cast<char*>(lo);
-    m->g0.stack_size = static_cast<std::uint32_t>(size);
+    m->g0.stack_pages = static_cast<std::uint16_t>(size / stack_page);
   }
 #if WEFT_TSAN
   m->g0.tsan_fiber = __tsan_get_current_fiber();
@@ -124,8 +125,16 @@ std::uint64_t next_tag(machine* m) noexcept {
   return (static_cast<std::uint64_t>(m->id) << 3) | (static_cast<std::uint64_t>(m->epoch) << 32);
 }
 
+void set_tag(machine* m, std::uint64_t tag) noexcept {
+  m->tag = tag;
+  const runtime_state* rt = m->rt;
+  // Randomised runs take the quick paths too, by the toss of a coin: they are to be tested.
+  const bool longer = (rt->randomise || rt->force_migrate) && fast_rand(2) == 0;
+  m->quick_tag = membarrier_available && !longer ? tag : 0;  // no owner of a held P is ever 0
+}
+
 void adopt_processor(machine* m, processor* p) noexcept {
-  m->tag = next_tag(m);
+  set_tag(m, next_tag(m));
   m->p = p;
   p->running_on.store(m, std::memory_order_relaxed);
   p->owner.store(m->tag, std::memory_order_seq_cst);

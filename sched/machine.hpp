@@ -25,6 +25,7 @@ struct machine : machine_head {
   // --- the M's own thread only
   processor* p = nullptr;
   std::uint64_t tag = 0;
+  std::uint64_t quick_tag = 0;  // the same, or 0: see rt_enter_quick
   fiber_core* current = nullptr;  // the fiber whose stack we are on; &g0 between fibers
   fiber_core* pending = nullptr;  // g0 is to dispatch this one
   char* dead_stack = nullptr;     // stack of a fiber that ended while we had no P
@@ -77,6 +78,19 @@ WEFT_INLINE processor* rt_enter(machine* m) noexcept {
 }
 
 WEFT_INLINE void rt_exit(machine* m) noexcept { handoff_leave(m->in_rt); }
+
+/// A section of the common kind: not inside another one, membarrier is there, m has its P, nobody
+/// has asked for it, and nothing is randomised. Null if not so; then no section is open, and the
+/// caller goes a longer way.
+[[nodiscard]] WEFT_INLINE processor* rt_enter_quick(machine* m) noexcept {
+  processor* p = m->p;
+  if (p == nullptr || m->in_rt.load(std::memory_order_relaxed) != 0) [[unlikely]]
+    return nullptr;
+  if (handoff_enter<membarrier_sync>(m->in_rt, p->owner, m->quick_tag)) [[likely]]
+    return p;
+  rt_exit(m);
+  return nullptr;
+}
 
 /// A runtime section that may lie inside another one (a timer's callback that readies a fiber).
 class rt_section {

@@ -25,8 +25,15 @@ fiber_core* leave_for_next(machine* m, processor* p, fiber_core* g) noexcept {
   return leave_for(m, p, g, next);
 }
 
-// A yield that is more than a turn of the ring. In a runtime section.
-WEFT_NOINLINE switch_pair yield_slowly(machine* m, processor* p, fiber_core* g) noexcept {
+// A yield that is more than a turn of the ring.
+WEFT_NOINLINE switch_pair yield_slowly(machine* m) noexcept {
+  if (m == nullptr) {
+    ::sched_yield();
+    return {nullptr, nullptr};
+  }
+  fiber_core* g = m->current;
+  g->waiters = nullptr;  // of an earlier park: not there any more
+  processor* p = rt_enter(m);
   if (m->rt->stopping.load(std::memory_order_relaxed)) return {g, abandon_current(m, g)};
   g->state.store(fiber_state::runnable, std::memory_order_relaxed);
   if (p == nullptr || !p->queue.push(g)) {
@@ -48,50 +55,58 @@ WEFT_NOINLINE switch_pair yield_slowly(machine* m, processor* p, fiber_core* g) 
   return {g, leave_for_next(m, p, g)};
 }
 
+WEFT_NOINLINE switch_pair yield_to(machine* m, processor* p, fiber_core* g,
+                                   fiber_core* next) noexcept {
+  return {g, leave_for(m, p, g, next)};
+}
+
 }  // namespace
 
 WEFT_NOINLINE fiber_core* current_fiber() noexcept { return fiber_here(); }
 
 fiber_core* park_commit(fiber_core* g) noexcept { return park_here(g); }
 
-WEFT_NOINLINE fiber_core* park_slowly(machine* m, processor* p, fiber_core* g) noexcept {
-  return leave_for_next(m, p, g);
+WEFT_NOINLINE fiber_core* park_slowly(machine* m, fiber_core* g) noexcept {
+  return leave_for_next(m, rt_enter(m), g);
 }
 
 WEFT_NOINLINE void park_wait_slow(fiber_core* g) noexcept { park_wait(g); }
 
+// All that is not most common is a tail call: no register is saved for it.
 switch_pair yield_commit() noexcept {
   machine* m = machine_here();
-  if (m == nullptr) [[unlikely]] {
-    ::sched_yield();
-    return {nullptr, nullptr};
-  }
-  fiber_core* g = m->current;
-  g->waiters = nullptr;  // of an earlier park: not there any more
-  processor* p = rt_enter(m);
+  if (m == nullptr) [[unlikely]]
+    return yield_slowly(m);
+  processor* p = rt_enter_quick(m);
+  if (p == nullptr) [[unlikely]]
+    return yield_slowly(m);
   // A turn of the ring, if nothing else has a claim on this dispatch. (An ending runtime is noticed
   // when the budget is spent.)
-  if (p != nullptr && p->runnext == nullptr && p->fresh.empty_here() && !p->shuffled) [[likely]] {
-    if (fiber_core* next = p->spend() ? p->queue.rotate(g, p->alone) : nullptr) [[likely]] {
-      g->state.store(fiber_state::runnable, std::memory_order_relaxed);
-      return {g, leave_for(m, p, g, next)};
-    }
+  fiber_core* g = m->current;
+  fiber_core* next = nullptr;
+  if (p->runnext == nullptr && p->fresh.empty_here() && p->spend()) [[likely]]
+    next = p->queue.rotate(g, p->alone);
+  if (next == nullptr) [[unlikely]] {
+    rt_exit(m);
+    return yield_slowly(m);
   }
-  return yield_slowly(m, p, g);
+  g->waiters = nullptr;
+  g->state.store(fiber_state::runnable, std::memory_order_relaxed);
+  if (!is_landed(next)) [[unlikely]]
+    return yield_to(m, p, g, next);
+  return {g, leave_for_landed(m, g, next)};
 }
 
 fiber_core* abandon_current(machine* m, fiber_core* g) noexcept {
   g->state.store(fiber_state::abandoned, std::memory_order_relaxed);
   save_thread_state(m, g);
-  m->current = &m->g0;
-  load_thread_state(m, &m->g0);
-  return &m->g0;
+  return to_scheduler_loop(m);
 }
 
 void ready(fiber_core* g) noexcept { ready_here(g); }
 
 WEFT_NOINLINE void ready_slowly(machine* m, fiber_core* g) noexcept {
-  if (g->is_thread) {
+  if (g->is_thread()) {
     thread_ready(g);
     return;
   }

@@ -17,12 +17,33 @@ namespace weft::inline v0::detail {
   return m != nullptr ? m->current : thread_fiber_of_caller();
 }
 
-/// From g to `next`, already taken from its queue (null: the scheduler loop). In a runtime section.
+/// Has run before, and its registers are saved.
+[[nodiscard]] WEFT_INLINE bool is_landed(const fiber_core* g) noexcept {
+  return g->m.load(std::memory_order_acquire) == nullptr && g->stack_lo != nullptr;
+}
+
+/// From g to `next`, which is landed and taken from its queue. In a runtime section.
+WEFT_INLINE fiber_core* leave_for_landed(machine* m, fiber_core* g, fiber_core* next) noexcept {
+  int* err = m->err;
+  eh_globals* eh = m->eh;
+  g->saved_errno = *err;
+  g->eh = *eh;
+  next->m.store(m, std::memory_order_relaxed);
+  next->state.store(fiber_state::running, std::memory_order_relaxed);
+  m->current = next;
+  *err = next->saved_errno;
+  *eh = next->eh;
+  return next;
+}
+
+/// From g to `next`, taken from its queue (null: the scheduler loop). In a runtime section.
 WEFT_INLINE fiber_core* leave_for(machine* m, processor* p, fiber_core* g,
                                   fiber_core* next) noexcept {
+  if (next != nullptr && is_landed(next)) [[likely]]
+    return leave_for_landed(m, g, next);
   save_thread_state(m, g);
   if (next != nullptr) [[likely]] {
-    if (next->on_cpu.load(std::memory_order_acquire) == 0) [[likely]] {
+    if (next->m.load(std::memory_order_acquire) == nullptr) [[likely]] {
       prepare_dispatch(m, p, next);
       return next;
     }
@@ -30,32 +51,30 @@ WEFT_INLINE fiber_core* leave_for(machine* m, processor* p, fiber_core* g,
     // waiting for in turn, could deadlock; the scheduler's own stack is waited for by nobody.
     m->pending = next;
   }
-  m->current = &m->g0;
-  load_thread_state(m, &m->g0);
-  return &m->g0;
+  return to_scheduler_loop(m);
 }
 
 /// park_commit, but for the case that runnext is there.
-[[nodiscard]] fiber_core* park_slowly(machine* m, processor* p, fiber_core* g) noexcept;
+[[nodiscard]] fiber_core* park_slowly(machine* m, fiber_core* g) noexcept;
 
 /// See park_commit.
 [[nodiscard]] WEFT_INLINE fiber_core* park_here(fiber_core* g) noexcept {
-  if (g->is_thread) [[unlikely]] {
+  if (g->is_thread()) [[unlikely]] {
     thread_park(g);
     return nullptr;
   }
   machine* m = machine_here();
-  processor* p = rt_enter(m);
   g->waiting_since = m->rt->coarse_now.load(std::memory_order_relaxed);
   // (An ending runtime is noticed when the budget is spent.)
-  if (p != nullptr && p->runnext != nullptr && p->runnext != g && !p->shuffled && p->spend())
-      [[likely]] {
+  if (processor* p = rt_enter_quick(m)) [[likely]] {
     fiber_core* next = p->runnext;
-    p->runnext = nullptr;
-    p->has_runnext.store(false, std::memory_order_relaxed);
-    return leave_for(m, p, g, next);
+    if (next != nullptr && next != g && p->spend()) [[likely]] {
+      p->runnext = nullptr;
+      return leave_for(m, p, g, next);
+    }
+    rt_exit(m);
   }
-  return park_slowly(m, p, g);
+  return park_slowly(m, g);
 }
 
 /// ready(), but for the case that g becomes runnext of this M's P.
@@ -64,22 +83,20 @@ void ready_slowly(machine* m, fiber_core* g) noexcept;
 /// See ready.
 WEFT_INLINE void ready_here(fiber_core* g) noexcept {
   machine* m = machine_here();
-  if (m == nullptr || g->is_thread || m->rt != g->rt) [[unlikely]] {
-    ready_slowly(m, g);
-    return;
+  if (m != nullptr && !g->is_thread() && m->rt == g->rt) [[likely]] {
+    if (processor* p = rt_enter_quick(m)) [[likely]] {
+      if (p->runnext == nullptr) [[likely]] {
+        g->state.store(fiber_state::runnable, std::memory_order_relaxed);
+        // No wake-up: this P runs it next. If it does not park soon, its next call here moves the
+        // fiber to the ring, and sysmon sees runnext.
+        p->runnext = g;
+        rt_exit(m);
+        return;
+      }
+      rt_exit(m);
+    }
   }
-  const bool outer = m->in_rt.load(std::memory_order_relaxed) != 0;
-  processor* p = rt_enter(m);
-  if (p != nullptr && p->runnext == nullptr && !p->shuffled) [[likely]] {
-    g->state.store(fiber_state::runnable, std::memory_order_relaxed);
-    // No wake-up: this P runs it next. If it does not park soon, its next call here moves the fiber
-    // to the ring, and sysmon sees has_runnext.
-    p->runnext = g;
-    p->has_runnext.store(true, std::memory_order_relaxed);
-  } else {
-    ready_slowly(m, g);
-  }
-  if (!outer) rt_exit(m);
+  ready_slowly(m, g);
 }
 
 }  // namespace weft::inline v0::detail

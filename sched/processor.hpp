@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 
+#include <weft/detail/relaxed.hpp>
 #include "runtime/fiber_pool.hpp"
 #include "runtime/stack_pool.hpp"
 #include "sched/fresh_deque.hpp"
@@ -37,6 +38,7 @@ struct alignas(cache_line) processor {
   std::atomic<std::uint64_t> owner{owner_claimed};
   std::atomic<machine*> running_on{nullptr};  // the M behind the tag, for sysmon
   std::atomic<bool> attention{false};         // sysmon: look at timers, I/O and the inject queue
+  std::atomic<bool> lone_due{false};          // sysmon: the only one of `fresh` has waited for long
   std::atomic<int> sleepers{0};               // Ms inside io->wait() for this P
   std::atomic<bool> woken_to_spin{false};     // the waker counted its M as spinning already
   inject_queue mailbox;
@@ -48,10 +50,10 @@ struct alignas(cache_line) processor {
   // --- sampled by sysmon, written by the owner (relaxed)
   alignas(cache_line) std::atomic<std::uint32_t> looks{0};  // looks around
   std::atomic<std::uint32_t> budget{0};                     // dispatches until the next one
-  std::atomic<bool> has_runnext{false};
+  relaxed<fiber_core*> runnext{nullptr};
+  relaxed<std::uint32_t> fresh_since{0};  // `budget` when the running fiber last started one
 
   // --- owner only
-  fiber_core* runnext = nullptr;
   std::uint32_t favours = 0;      // dispatches from the ring since the last one from `fresh`
   std::int64_t oldest_taken = 0;  // when the oldest of `fresh` had its turn
   std::uint32_t spin_limit = 0;
@@ -92,6 +94,17 @@ struct alignas(cache_line) processor {
   }
   /// From any thread; a hint. Without runnext.
   [[nodiscard]] bool has_queued() const noexcept { return !queue.empty() || !fresh.empty(); }
+  /// From any thread; a hint: is there anything for thieves? A lone fresh fiber is not while its
+  /// parent still runs: most often that waits for it in a moment, and it is hot here. sysmon sees to
+  /// it if not.
+  [[nodiscard]] bool has_stealable_fresh() const noexcept {
+    const std::uint32_t n = fresh.size();
+    return n > 1 || (n == 1 && (fresh_since != budget.load(std::memory_order_relaxed) ||
+                                lone_due.load(std::memory_order_relaxed)));
+  }
+  [[nodiscard]] bool has_stealable() const noexcept {
+    return !queue.empty() || has_stealable_fresh();
+  }
 };
 
 }  // namespace weft::inline v0::detail

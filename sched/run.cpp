@@ -2,6 +2,8 @@
 // The user's side of fibers and runtimes: run, join, blocking, labels, fiber-local values.
 #include <weft/run.hpp>
 
+#include <algorithm>
+
 #include <weft/detail/runtime_hooks.hpp>
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
@@ -56,8 +58,6 @@ void signal_main_done(main_outcome* outcome) noexcept {
   word->store(1, std::memory_order_release);  // the outcome's frame may be gone after this
   os::futex_wake(word);
 }
-
-void fiber_ref(fiber_core* g) noexcept { g->refs.fetch_add(1, std::memory_order_relaxed); }
 
 bool fiber_ended(const fiber_core* g) noexcept { return fiber_has_ended(g); }
 
@@ -208,19 +208,18 @@ std::string_view name() noexcept {
 
 void set_label(std::string_view key, std::string_view value) {
   detail::fiber_core* g = detail::current_fiber();
-  if (g->is_thread) throw logic_error("weft::this_fiber::set_label: not in a fiber");
+  if (g->is_thread()) throw logic_error("weft::this_fiber::set_label: not in a fiber");
   detail::fiber_extension& ext = detail::extension_of(g);
   auto copy = ext.labels == nullptr ? std::make_shared<detail::label_set>()
                                     : std::make_shared<detail::label_set>(*ext.labels);
-  for (auto& [k, v] : *copy) {
-    if (k == key) {
-      v = value;
-      ext.labels = std::move(copy);
-      return;
-    }
+  const auto same = std::ranges::find(*copy, key, [](const auto& l) { return l.first; });
+  if (same != copy->end()) {
+    same->second = value;
+  } else {
+    copy->emplace_back(key, value);
   }
-  copy->emplace_back(key, value);
   ext.labels = std::move(copy);
+  g->flags |= detail::fiber_has_labels;
 }
 
 std::string_view label(std::string_view key) noexcept {

@@ -117,6 +117,11 @@ class basic_run_queue {
     }
   }
 
+  /// Owner only; false may be out of date.
+  [[nodiscard]] bool empty_here() const noexcept {
+    return head_.load(std::memory_order_relaxed) == tail_.load(std::memory_order_relaxed);
+  }
+
   /// From any thread; a hint.
   [[nodiscard]] std::uint32_t size() const noexcept {
     const std::uint32_t head = head_.load(std::memory_order_acquire);

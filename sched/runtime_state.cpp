@@ -104,7 +104,6 @@ void add_processors(runtime_state* rt) {
     p->sleepers.store(0);
     p->woken_to_spin.store(false);
     p->looks.store(0);
-    p->has_runnext.store(false);
     p->has_io_requests.store(false);
     p->io_requests = nullptr;
     p->runnext = nullptr;
@@ -231,7 +230,7 @@ void abandon_step(fiber_core* g, void* context) {
   if (state == fiber_state::dead || g->rt != a->rt) return;
   if (state == fiber_state::waiting) {
     if (unlink_waiters(g) || unlink_joiner(g)) wait_for_waker(g);
-  } else if (state == fiber_state::runnable) {
+  } else if (state == fiber_state::runnable && g->stack_lo != nullptr) {
     static_cast<void>(unlink_waiters(g));  // woken by one, still linked elsewhere
   }
   ++a->count;
@@ -250,6 +249,7 @@ void reclaim_step(fiber_core* g, void* context) {
     g->entry = nullptr;  // it has run: what is left of its frames and closure is not destroyed
   }
   g->ext = nullptr;
+  g->flags &= static_cast<std::uint8_t>(~fiber_has_extension);
   fiber_unref(g);
 }
 
@@ -344,6 +344,7 @@ std::unique_ptr<runtime_state> runtime_start(const options& o) {
   auto rt = std::make_unique<runtime_state>(o);
   rt->n_procs = chosen_procs(o);
   rt->opts.stack_size = chosen_stack_size(o);
+  rt->stack_class = static_cast<std::uint8_t>(stack_class_for(rt->opts.stack_size));
   rt->idle.set_procs(rt->n_procs);
   rt->coarse_now.store(now_ns());
   set_debug_modes(rt.get());

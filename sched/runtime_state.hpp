@@ -28,6 +28,7 @@ class runtime_state {
   runtime_state& operator=(const runtime_state&) = delete;
 
   options opts;
+  std::uint8_t stack_class = 0;  // of opts.stack_size
   int n_procs = 0;
   std::vector<processor*> procs;  // fixed from start to stop
 
@@ -113,6 +114,8 @@ void undo_detach(machine* m) noexcept;
 [[nodiscard]] inline std::uint32_t machine_id_of(std::uint64_t owner) noexcept {
   return static_cast<std::uint32_t>(owner) >> 3;
 }
+/// m has written it into the owner of a P.
+void set_tag(machine* m, std::uint64_t tag) noexcept;
 /// m becomes the owner of the claimed P p.
 void adopt_processor(machine* m, processor* p) noexcept;
 void wake_pool_for_stop(runtime_state* rt) noexcept;
@@ -124,7 +127,7 @@ void schedule_loop(machine* m) noexcept;
 [[nodiscard]] fiber_core* next_local(processor* p) noexcept;
 /// The same whether a look around is due or not. Owner only.
 [[nodiscard]] fiber_core* pop_local(processor* p) noexcept;
-/// Gives a fresh fiber its stack.
+/// Gives a fresh fiber its stack and clean thread state.
 void bind_stack(processor* p, fiber_core* g) noexcept;
 /// Saves what belongs to the fiber in the thread.
 WEFT_INLINE void save_thread_state(machine* m, fiber_core* g) noexcept {
@@ -135,15 +138,21 @@ WEFT_INLINE void load_thread_state(machine* m, const fiber_core* g) noexcept {
   *m->err = g->saved_errno;
   *m->eh = g->eh;
 }
-/// Makes g current on m: binds a stack if it is fresh, restores its thread state. g->on_cpu is 0.
+/// Makes g current on m: binds a stack if it is fresh, restores its thread state. g->m is null.
 WEFT_INLINE void prepare_dispatch(machine* m, processor* p, fiber_core* g) noexcept {
   if (g->stack_lo == nullptr) [[unlikely]]
     bind_stack(p, g);
-  g->on_cpu.store(1, std::memory_order_relaxed);
   g->m.store(m, std::memory_order_relaxed);
   g->state.store(fiber_state::running, std::memory_order_relaxed);
   m->current = g;
   load_thread_state(m, g);
+}
+/// Makes the scheduler loop current on m.
+WEFT_INLINE fiber_core* to_scheduler_loop(machine* m) noexcept {
+  m->g0.m.store(m, std::memory_order_relaxed);
+  m->current = &m->g0;
+  load_thread_state(m, &m->g0);
+  return &m->g0;
 }
 /// Puts a runnable fiber on p; owner only.
 void put_runnable(processor* p, fiber_core* g) noexcept;

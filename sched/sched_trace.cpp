@@ -24,7 +24,7 @@ p_status status_of(const processor* p) noexcept {
 
 std::size_t queued(const processor* p) noexcept {
   return p->queue.size() + p->fresh.size() +
-         (p->has_runnext.load(std::memory_order_relaxed) ? 1U : 0U);
+         (p->runnext != nullptr ? 1U : 0U);
 }
 
 int idle_threads(const runtime_state* rt) noexcept {

@@ -43,7 +43,9 @@ WEFT_NOINLINE void bind_stack(processor* p, fiber_core* g) noexcept {
     fatal("no memory for a fiber stack (address space, or vm.max_map_count with mprotect guards)");
   }
   g->stack_lo = stack.lo;
-  g->stack_size = stack.size;
+  g->stack_pages = static_cast<std::uint16_t>(stack.size / stack_page);
+  g->eh = {};
+  g->saved_errno = 0;
   // 16-byte aligned, as at a call instruction.
   g->frame.sp = g->stack_hi() - 64;
   g->frame.fp = nullptr;
@@ -59,10 +61,10 @@ WEFT_NOINLINE void bind_stack(processor* p, fiber_core* g) noexcept {
 
 namespace {
 
-// The fiber may still be leaving its stack on another M: its registers are not saved before on_cpu
-// is 0. That M is inside a switch of a few instructions, unless the kernel has preempted it.
+// The fiber may still be leaving its stack on another M: its registers are not saved before m is
+// null. That M is inside a switch of a few instructions, unless the kernel has preempted it.
 void wait_until_left(const fiber_core* g) noexcept {
-  for (int i = 0; g->on_cpu.load(std::memory_order_acquire) != 0; ++i) {
+  for (int i = 0; g->m.load(std::memory_order_acquire) != nullptr; ++i) {
     if (i < 100) {
       cpu_relax();
     } else {
@@ -95,15 +97,7 @@ void queue_woken(processor* p, fiber_core* g) noexcept {
 void queue_fresh(processor* p, fiber_core* g) noexcept {
   if (p->fresh.push(g)) [[likely]]
     return;
-  // Full: the older half goes where anybody takes it from.
-  fiber_list old;
-  for (std::uint32_t n = fresh_deque::capacity / 2; n > 0; --n) {
-    fiber_core* oldest = p->fresh.steal();
-    if (oldest == nullptr) break;
-    old.push_back(oldest);
-  }
-  p->rt->inject.push(old);
-  static_cast<void>(p->fresh.push(g));  // nobody else adds: there is room
+  p->rt->inject.push(g);  // no memory for a longer queue
 }
 
 bool is_fresh(const fiber_core* g) noexcept { return g->stack_lo == nullptr; }
@@ -119,29 +113,22 @@ void put_list(processor* p, fiber_list list) noexcept {
   }
 }
 
-// The newest of those that have not run yet, but now and then the oldest: by the clock and not by
-// count, or a tree of fibers would be walked breadth first.
-fiber_core* next_fresh(processor* p) noexcept {
-  const std::int64_t now = p->rt->coarse_now.load(std::memory_order_relaxed);
-  if (now - p->oldest_taken < oldest_period_ns) [[likely]]
-    return p->fresh.pop(p->alone);
-  p->oldest_taken = now;
-  return p->fresh.steal();
-}
-
 // The next of the queued fibers. Those that have run before come first, oldest first: they hold
 // stacks, and it is their turn. One in max_favours goes to the others all the same.
 fiber_core* next_queued(processor* p) noexcept {
+  if (p->rt->randomise && fast_rand(4) == 0) [[unlikely]] {
+    if (fiber_core* g = p->fresh.take_oldest()) return g;
+  }
   if (p->favours >= max_favours) [[unlikely]] {
     p->favours = 0;
-    if (fiber_core* g = next_fresh(p)) return g;
+    if (fiber_core* g = p->fresh.pop()) return g;
   }
   if (fiber_core* g = p->queue.pop(p->alone)) {
     ++p->favours;
     return g;
   }
   p->favours = 0;
-  return next_fresh(p);
+  return p->fresh.pop();
 }
 
 fiber_core* take_first(processor* p, fiber_list list) noexcept {
@@ -172,11 +159,20 @@ void look_around(processor* p) noexcept {
   }
   if (p->io->has_completions()) put_list(p, p->io->poll());
   if (!p->mailbox.empty()) put_list(p, p->mailbox.pop(run_queue::capacity));
+  // Those that have not run yet take turns newest first, but now and then the oldest: by the clock
+  // and not by count, or a tree of fibers would be walked breadth first.
+  const std::int64_t now = p->rt->coarse_now.load(std::memory_order_relaxed);
+  if (now - p->oldest_taken >= oldest_period_ns) {
+    p->oldest_taken = now;
+    if (fiber_core* g = p->fresh.take_oldest()) {
+      queue_woken(p, g);
+      p->favours = 0;
+    }
+  }
   // runnext has had its privilege; see the file's top.
   if (p->runnext != nullptr && p->has_queued()) {
     fiber_core* g = p->runnext;
     p->runnext = nullptr;
-    p->has_runnext.store(false, std::memory_order_relaxed);
     queue_woken(p, g);
     p->favours = max_favours;
   }
@@ -191,14 +187,12 @@ fiber_core* take_injected(processor* p) noexcept {
 
 // Half of what has not run yet, the oldest first; one is returned, the rest become p's own.
 fiber_core* steal_fresh(processor* victim, processor* p) noexcept {
-  fiber_core* first = victim->fresh.steal();
-  if (first == nullptr) return nullptr;
-  for (std::uint32_t n = std::min(victim->fresh.size() / 2, max_stolen); n > 0; --n) {
-    fiber_core* g = victim->fresh.steal();
-    if (g == nullptr) break;
-    queue_fresh(p, g);
-  }
-  return first;
+  if (!victim->has_stealable_fresh()) return nullptr;
+  std::array<fiber_core*, max_stolen> got;
+  const std::uint32_t n = victim->fresh.steal(got.data(), max_stolen);
+  for (std::uint32_t i = 1; i < n; ++i) queue_fresh(p, got[i]);
+  p->fresh_since = ~0U;  // nobody here is about to wait for them
+  return n == 0 ? nullptr : got[0];
 }
 
 fiber_core* steal(machine* m, processor* p) noexcept {
@@ -331,7 +325,6 @@ fiber_core* pop_local(processor* p) noexcept {
   }
   if (g != nullptr) {
     p->runnext = nullptr;
-    p->has_runnext.store(false, std::memory_order_relaxed);
     return g;
   }
   return next_queued(p);
@@ -349,19 +342,20 @@ void put_runnable(processor* p, fiber_core* g) noexcept {
     wake_processor(rt, target);
     return;
   }
+  if (is_fresh(g)) {
+    queue_fresh(p, g);
+    p->fresh_since = p->budget.load(std::memory_order_relaxed);
+    wake_if_idle(rt);
+    return;
+  }
   fiber_core* old = p->runnext;
   p->runnext = g;
   if (old == nullptr) {
     // No wake-up: this P runs it next. If it does not park soon, its next call here moves the fiber
-    // to the ring, and sysmon sees has_runnext.
-    p->has_runnext.store(true, std::memory_order_relaxed);
+    // to the ring, and sysmon sees runnext.
     return;
   }
-  if (is_fresh(old)) {
-    queue_fresh(p, old);
-  } else {
-    queue_woken(p, old);
-  }
+  queue_woken(p, old);
   wake_if_idle(rt);
 }
 

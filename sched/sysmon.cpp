@@ -52,7 +52,7 @@ bool thread_sleeps(const machine* m) noexcept {
 
 // Is there anything that p's queue, timers or ring could do if somebody ran it?
 bool work_waits(const runtime_state* rt, const processor* p, std::int64_t now) noexcept {
-  return p->has_queued() || p->has_runnext.load(std::memory_order_relaxed) || !p->mailbox.empty() ||
+  return p->has_queued() || p->runnext != nullptr || !p->mailbox.empty() ||
          p->has_io_requests.load(std::memory_order_relaxed) || !rt->inject.empty() ||
          p->timers.next_when() <= now || p->io->armed() > 0;
 }
@@ -102,11 +102,13 @@ bool examine(runtime_state* rt, processor* p, std::int64_t now) noexcept {
     p->seen_owner = owner & ~owner_flags;
     p->seen_since = now;
     p->seen_cpu = 0;
+    p->lone_due.store(false, std::memory_order_relaxed);
     p->attention.store(true, std::memory_order_relaxed);
     return false;
   }
   const std::int64_t elapsed = now - p->seen_since;
   if (elapsed < min_tick_ns || !work_waits(rt, p, now)) return false;
+  if (p->fresh.size() == 1) p->lone_due.store(true, std::memory_order_relaxed);  // see help_busy
   if (elapsed >= hog_ns || is_blocked(p, m, elapsed)) {
     if (!retake(p, m, owner)) return false;
     hand_off(rt, p);

@@ -16,7 +16,7 @@ namespace {
 struct thread_slot {
   thread_fiber g;
   thread_slot() noexcept {
-    g.is_thread = true;
+    g.flags = fiber_is_thread;
     g.state.store(fiber_state::running, std::memory_order_relaxed);
   }
   ~thread_slot() { drop_extension(&g); }  // fiber_local values of the thread

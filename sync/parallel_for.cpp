@@ -47,7 +47,7 @@ void parallel_run(parallel_job& job, std::source_location where) {
   const auto procs = static_cast<std::uint64_t>(rt->n_procs);
   if (job.grain == 0) job.grain = std::max<std::uint64_t>(1, job.size / (procs * pieces_a_worker));
   const std::uint64_t pieces = (job.size - 1) / job.grain + 1;
-  const bool takes_part = !current_fiber()->is_thread;
+  const bool takes_part = !current_fiber()->is_thread();
   const std::uint64_t hands = std::min(pieces, procs);
   {
     const joined at_the_end{job.helpers};

@@ -25,7 +25,7 @@ bool sleep_start(sleep_node* s, std::int64_t until) noexcept {
     return false;
   }
   fiber_core* g = s->g = current_fiber();
-  if (g->is_thread) {
+  if (g->is_thread()) {
     sleep_in_kernel(until);
     return false;
   }

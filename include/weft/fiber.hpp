@@ -31,7 +31,6 @@ namespace detail {
 WEFT_EXPORT void fiber_join(fiber_core* g);
 [[nodiscard]] WEFT_EXPORT std::error_code fiber_join_ctx(fiber_core* g, cancel_node* node);
 [[nodiscard]] WEFT_EXPORT bool fiber_ended(const fiber_core* g) noexcept;
-WEFT_EXPORT void fiber_ref(fiber_core* g) noexcept;
 
 /// Counted pointer to a G.
 class fiber_handle {
@@ -60,7 +59,7 @@ template <class F>
 WEFT_INLINE fiber_handle spawn_handle(runtime_state* rt, F&& fn, const void* site,
                                       const fiber_options* o) {
   fiber_core* g = fiber_make_in(rt, std::forward<F>(fn), site, o);
-  g->refs.store(2, std::memory_order_relaxed);  // the fiber's own and the handle's
+  fiber_add_handle(g);
   fiber_start(g);
   return fiber_handle(g);
 }
@@ -184,7 +183,7 @@ struct async_closure {
   }
 
   static void entry(fiber_core* g, entry_op op) {
-    auto* self = static_cast<async_closure*>(g->closure);
+    auto* self = closure_of<async_closure>(g);
     if (op == entry_op::run) {
       self->run();
     } else {
@@ -260,10 +259,10 @@ struct future_maker {
     using T = std::invoke_result_t<function&>;
     using closure = async_closure<function, T>;
     fiber_core* g = fiber_make_in(rt, closure(std::forward<F>(*launder_ptr(&fn))), site, nullptr);
-    g->refs.store(2, std::memory_order_relaxed);
+    fiber_add_handle(g);
     fiber_start(g);
     return future<T>(fiber_handle(g), [](fiber_core* core, void* out) {
-      auto* c = static_cast<closure*>(core->closure);
+      auto* c = closure_of<closure>(core);
       if (c->exception) std::rethrow_exception(c->exception);
       if (out == nullptr) return;
       if constexpr (std::is_reference_v<T>) {

@@ -136,10 +136,23 @@ class event {
   atomic<std::uint32_t> count_{0};
 };
 
+class spin_lock {
+ public:
+  void lock() {
+    while (!try_lock()) relax();
+  }
+  [[nodiscard]] bool try_lock() { return word_.exchange(1, std::memory_order_acquire) == 0; }
+  void unlock() { word_.store(0, std::memory_order_release); }
+
+ private:
+  atomic<std::uint32_t> word_{0};
+};
+
 /// In place of weft's native_sync.
 struct model_sync {
   template <class T>
   using atomic = weft_model::atomic<T>;
+  using lock_type = spin_lock;
   static void light_barrier() noexcept {}  // the other side pays: membarrier
   static void heavy_barrier() noexcept { weft_model::heavy_barrier(); }
   static void relax() noexcept { weft_model::relax(); }

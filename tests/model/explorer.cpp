@@ -515,6 +515,7 @@ void forget_all_but(std::uint64_t locals) {
 }
 
 void seq_cst_fence() {
+  if (current->running_ < 0) return;  // before or after the threads
   current->step();
   current->fence(current->self());
   current->note("fence", 0, 0);

@@ -85,6 +85,7 @@ struct small_world : model_sync {
   static bool own_work(const machine*) noexcept { return false; }
   static bool stopping(const runtime*) noexcept { return false; }
   static std::uint64_t new_tag(machine* m) noexcept { return m->id << 3; }
+  static void set_tag(machine* m, std::uint64_t tag) noexcept { m->tag = tag; }
   static void adopt(machine* m, processor* p) noexcept {
     m->tag = new_tag(m);
     m->p = p;

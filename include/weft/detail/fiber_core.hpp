@@ -4,16 +4,18 @@
 //
 // Who may touch what:
 //   frame, eh, saved_errno     the M that runs or is leaving the fiber
-//   on_cpu                     1 from dispatch until the successor has landed on its own stack;
-//                              whoever dispatches a fiber waits for 0 (acquire) first, so a waker
-//                              may publish a fiber that is still saving itself
+//   m                          the M it runs on, from dispatch until the successor has landed on
+//                              its own stack; whoever dispatches a fiber waits for null (acquire)
+//                              first, so a waker may publish a fiber that is still saving itself
 //   state, reason, wait_obj    the fiber before it publishes its waiter, the one waker after
 //   sched_next                 the one queue that holds the fiber
 //   claim                      every waker of a park with several (select, timeout, context): the
 //                              one that moves it 0 -> 1 owns the wake-up
 //   wake_param                 the waker that won, before ready(); read by the fiber afterwards
 //   join, refs                 atomics, anybody
-// A plain OS thread that blocks in weft has one too (is_thread): it parks on `futex_word`.
+// A fiber that starts on a stack just left by another and ends without parking touches one line of
+// it and the closure's: the rest is set when it is first used (park_begin, bind_stack, a handle).
+// A plain OS thread that blocks in weft has one too (fiber_is_thread): it parks on `futex_word`.
 #pragma once
 
 #include <atomic>
@@ -79,48 +81,71 @@ enum class wait_reason : std::uint8_t {
 enum class entry_op : std::uint8_t { run, destroy };
 
 inline constexpr std::size_t inline_closure_size = 64;
+inline constexpr std::size_t inline_closure_align = 16;
+
+// fiber_core::flags
+inline constexpr std::uint8_t fiber_is_thread = 1;      ///< stands for a plain thread
+inline constexpr std::uint8_t fiber_has_extension = 2;  ///< ext is not null
+inline constexpr std::uint8_t fiber_has_labels = 4;     ///< and there are labels in it
+inline constexpr std::uint8_t fiber_has_block = 8;      ///< the closure is at `block`
+
+inline constexpr std::uint32_t stack_page = 4096;
 
 struct alignas(cache_line) fiber_core {
-  switch_frame frame;
-  std::atomic<std::uint32_t> on_cpu{0};
-  std::atomic<std::uint32_t> claim{0};
-  std::atomic<machine_head*> m{nullptr};  // relaxed: set by the dispatcher just before the switch
+  // --- for a switch
+  switch_frame frame;  // first: the record that switch_stack gives back is the fiber
   eh_globals eh;
-  int saved_errno = 0;
-
   fiber_core* sched_next = nullptr;
+  int saved_errno = 0;
+  std::atomic<std::uint32_t> claim{0};
+
+  // --- for every start
+  std::atomic<machine_head*> m{nullptr};
   runtime_state* rt = nullptr;
   void (*entry)(fiber_core*, entry_op) = nullptr;
-  void* closure = nullptr;
-  char* stack_lo = nullptr;
-  void* wake_param = nullptr;
   const void* site = nullptr;
-  fiber_extension* ext = nullptr;
-
   std::uint64_t id = 0;
-  std::uint64_t parent_id = 0;
+  union {
+    std::uint64_t parent_id = 0;
+    fiber_core* free_next;  // in a pool
+  };
+  char* stack_lo = nullptr;  // null until the first dispatch
   std::atomic<fiber_state> state{fiber_state::dead};
   wait_reason reason = wait_reason::none;
   std::uint8_t stack_class = 0;
-  bool is_thread = false;
-  std::atomic<std::uint32_t> futex_word{0};
-  std::uint32_t stack_size = 0;
-  std::atomic<std::uint32_t> refs{0};
+  std::uint8_t flags = 0;
+  std::uint16_t stack_pages = 0;  // of stack_page bytes
+  std::atomic<std::uint16_t> refs{0};
+
+  // --- for waiting, joining and the unusual
+  fiber_extension* ext = nullptr;
+  void* wake_param = nullptr;
   const void* wait_obj = nullptr;
   std::int64_t waiting_since = 0;
   std::atomic<waiter*> join{nullptr};
   waiter* waiters = nullptr;  // this park's waiter records, linked by waiter::sibling
-  alignas(16) std::byte inline_closure[inline_closure_size];
+  void* block = nullptr;
+  std::atomic<std::uint32_t> futex_word{0};
+
+  alignas(inline_closure_align) std::byte inline_closure[inline_closure_size];
 #if WEFT_ASAN || WEFT_TSAN
   void* asan_fake_stack = nullptr;
   void* tsan_fiber = nullptr;
   void* tsan_dead = nullptr;  // context of a fiber that ended here, to be destroyed by the lander
 #endif
 
-  [[nodiscard]] char* stack_hi() const noexcept { return stack_lo + stack_size; }
+  [[nodiscard]] bool is_thread() const noexcept { return (flags & fiber_is_thread) != 0; }
+  [[nodiscard]] void* closure() noexcept {
+    return (flags & fiber_has_block) != 0 ? block : inline_closure;
+  }
+  [[nodiscard]] std::size_t stack_size() const noexcept {
+    return std::size_t{stack_pages} * stack_page;
+  }
+  [[nodiscard]] char* stack_hi() const noexcept { return stack_lo + stack_size(); }
 };
+static_assert(offsetof(fiber_core, frame) == 0 && offsetof(fiber_core, m) == cache_line);
 #if !(WEFT_ASAN || WEFT_TSAN)
-static_assert(sizeof(fiber_core) <= 256 + 64, "a queued task costs a few hundred bytes at most");
+static_assert(sizeof(fiber_core) == 256, "a queued task costs a few hundred bytes at most");
 #endif
 
 }  // namespace weft::inline v0::detail

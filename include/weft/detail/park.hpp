@@ -12,7 +12,7 @@
 // slot / ok, sets g->wake_param = w if the fiber wants to know which record it was, unlocks, and
 // then calls ready(g) exactly once. Between its unlock and the end it touches the fiber only
 // through ready(g).
-// The wake-up may come before step 3 has left the stack: on_cpu (fiber_core.hpp) makes it wait.
+// The wake-up may come before step 3 has left the stack: `m` (fiber_core.hpp) makes it wait.
 //
 // park_wait is always inlined: the slow path (park_commit) decides where to go, and the switch
 // happens in the caller's own frame, so no frame is returned through after it. After park_wait the
@@ -98,7 +98,7 @@ WEFT_INLINE void destroy_left_behind(fiber_core* left) noexcept {
 /// Leaves `from` for `to`. Only with a target that park_commit, yield_commit or the scheduler gave.
 WEFT_INLINE void switch_to(fiber_core* from, fiber_core* to) noexcept {
 #if WEFT_ASAN
-  __sanitizer_start_switch_fiber(&from->asan_fake_stack, to->stack_lo, to->stack_size);
+  __sanitizer_start_switch_fiber(&from->asan_fake_stack, to->stack_lo, to->stack_size());
 #endif
 #if WEFT_TSAN
   // The switch itself makes no happens-before (flag 1). What M and P own passes from fiber to fiber
@@ -117,8 +117,8 @@ WEFT_INLINE void switch_to(fiber_core* from, fiber_core* to) noexcept {
   destroy_left_behind(reinterpret_cast<fiber_core*>(left));
 #endif
   // Its registers are saved: it may be dispatched from now on (pairs with the dispatcher's
-  // acquire load of on_cpu).
-  reinterpret_cast<fiber_core*>(left)->on_cpu.store(0, std::memory_order_release);
+  // acquire load of m).
+  reinterpret_cast<fiber_core*>(left)->m.store(nullptr, std::memory_order_release);
   // End of the runtime section that the leaving side opened on this M (pairs with sysmon's
   // acquire load of in_rt).
   from->m.load(std::memory_order_relaxed)->in_rt.store(0, std::memory_order_release);

@@ -24,24 +24,45 @@ namespace weft::inline v0::detail {
   return __builtin_bit_cast(const void*, loc);
 }
 
-/// A G of the calling fiber's (or the default) runtime with room for the closure at g->closure.
-/// `refs`: handles that will exist beside the fiber itself. Throws no_runtime_error, bad_alloc.
+/// A G of the calling fiber's (or the default) runtime with room for the closure at closure_of().
+/// Throws no_runtime_error, bad_alloc.
 [[nodiscard]] WEFT_EXPORT fiber_core* fiber_alloc(std::size_t closure_size,
                                                   std::size_t closure_align, const void* site,
                                                   const fiber_options* options);
 [[nodiscard]] WEFT_EXPORT fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t closure_size,
                                                      std::size_t closure_align, const void* site,
                                                      const fiber_options* options);
+/// The same for a closure that fits the G, without options: the hot one.
+[[nodiscard]] WEFT_EXPORT fiber_core* fiber_alloc_small(const void* site);
 /// Gives a G back that was never started.
 WEFT_EXPORT void fiber_discard(fiber_core* g) noexcept;
-/// Makes it runnable. The fiber owns one reference of g->refs (1 after fiber_alloc).
+/// Makes it runnable.
 WEFT_EXPORT void fiber_start(fiber_core* g) noexcept;
 /// Drops a reference; the last one returns the G to its pool.
 WEFT_EXPORT void fiber_unref(fiber_core* g) noexcept;
 
+/// Before it is started: somebody beside the fiber itself will hold a reference.
+inline void fiber_add_handle(fiber_core* g) noexcept {
+  g->refs.store(2, std::memory_order_relaxed);
+  g->join.store(nullptr, std::memory_order_relaxed);
+}
+
+template <class F>
+inline constexpr bool fits_inline =
+    sizeof(F) <= inline_closure_size && alignof(F) <= inline_closure_align;
+
+template <class F>
+[[nodiscard]] WEFT_INLINE F* closure_of(fiber_core* g) noexcept {
+  if constexpr (fits_inline<F>) {
+    return static_cast<F*>(static_cast<void*>(g->inline_closure));
+  } else {
+    return static_cast<F*>(g->block);
+  }
+}
+
 template <class F>
 void closure_entry(fiber_core* g, entry_op op) {
-  F* f = static_cast<F*>(g->closure);
+  F* f = closure_of<F>(g);
   if (op == entry_op::run) {
     static_cast<void>((*f)());  // if it throws, that is a panic, and its frames are kept
     g->entry = nullptr;         // nothing left to destroy when the G is recycled
@@ -53,14 +74,19 @@ template <class F>
 WEFT_INLINE fiber_core* fiber_make_in(runtime_state* rt, F&& fn, const void* site,
                                       const fiber_options* options) {
   using closure = std::decay_t<F>;
-  fiber_core* g = rt == nullptr
-                      ? fiber_alloc(sizeof(closure), alignof(closure), site, options)
-                      : fiber_alloc_in(rt, sizeof(closure), alignof(closure), site, options);
+  fiber_core* g = nullptr;
+  if (rt != nullptr) {
+    g = fiber_alloc_in(rt, sizeof(closure), alignof(closure), site, options);
+  } else if (options != nullptr || !fits_inline<closure>) {
+    g = fiber_alloc(sizeof(closure), alignof(closure), site, options);
+  } else {
+    g = fiber_alloc_small(site);
+  }
   if constexpr (std::is_nothrow_constructible_v<closure, F>) {
-    ::new (launder_ptr(g->closure)) closure(std::forward<F>(*launder_ptr(&fn)));
+    ::new (launder_ptr(closure_of<closure>(g))) closure(std::forward<F>(*launder_ptr(&fn)));
   } else {
     try {
-      ::new (launder_ptr(g->closure)) closure(std::forward<F>(*launder_ptr(&fn)));
+      ::new (launder_ptr(closure_of<closure>(g))) closure(std::forward<F>(*launder_ptr(&fn)));
     } catch (...) {
       fiber_discard(g);
       throw;
