@@ -24,10 +24,6 @@ constexpr std::uint64_t canary_word = 0x5745465443414e41;  // "WEFTCANA"
 constexpr std::uint64_t mprotect_budget = 30'000;          // of 32,745 that max_map_count allows
 constexpr std::size_t warm_reserve = 256;                  // depot stacks whose pages stay
 
-constexpr std::uint32_t guard_size(int stack_class) noexcept {
-  return stack_class == 0 ? 4U << 10 : 16U << 10;
-}
-
 struct arena {
   char* base;
   int stack_class;
@@ -77,6 +73,12 @@ struct depot {
 depot pool;
 bool canary_everywhere = false;  // WEFT_DEBUG=guard=canary; set once, before the first stack
 
+}  // namespace
+
+bool stacks_are_checked = WEFT_ASAN != 0;
+
+namespace {
+
 // Arenas are appended under the lock and never removed while published; the signal handler reads
 // them without it (count: release / acquire).
 constexpr std::size_t max_arenas = 1U << 16;
@@ -117,6 +119,7 @@ void place_guard(char* base, int stack_class) noexcept {
     pool.guard_chosen = true;
     pool.guard = first_guard_choice();
     canary_everywhere = pool.guard == guard_kind::canary;
+    stacks_are_checked |= canary_everywhere;
   }
   const std::uint32_t size = guard_size(stack_class);
   if (pool.guard == guard_kind::madvise) {
@@ -183,10 +186,6 @@ const char* to_string(guard_kind k) noexcept {
       return "canary";
   }
   return "?";
-}
-
-std::uint32_t stack_cache::usable_size(int stack_class) noexcept {
-  return stack_class_size[static_cast<std::size_t>(stack_class)] - guard_size(stack_class);
 }
 
 stack_memory stack_acquire(int stack_class) noexcept {

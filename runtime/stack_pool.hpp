@@ -23,6 +23,11 @@ inline constexpr int stack_classes = 4;
 inline constexpr std::array<std::uint32_t, stack_classes> stack_class_size = {
     16U << 10, 64U << 10, 256U << 10, 1024U << 10};
 
+/// Below each stack of a class.
+constexpr std::uint32_t guard_size(int stack_class) noexcept {
+  return stack_class == 0 ? 4U << 10 : 16U << 10;
+}
+
 /// The smallest class that holds `size` bytes; the largest one for anything bigger.
 [[nodiscard]] int stack_class_for(std::size_t size) noexcept;
 
@@ -39,6 +44,9 @@ struct stack_memory {
 [[nodiscard]] stack_memory stack_acquire(int stack_class) noexcept;
 void stack_release(int stack_class, char* lo) noexcept;
 
+/// A look at each stack that comes back: canaries, or ASan's shadow.
+extern bool stacks_are_checked __attribute__((visibility("hidden")));
+
 /// Per-P cache in front of the depot. Owner only.
 class stack_cache {
  public:
@@ -49,10 +57,26 @@ class stack_cache {
     return stack_acquire(stack_class);
   }
   void release(int stack_class, char* lo) noexcept;
+
+  /// A stack that is here already, of usable_pages(); null if there is none.
+  [[nodiscard]] WEFT_INLINE char* take(int stack_class) noexcept {
+    bin& b = bins_[static_cast<std::size_t>(stack_class)];
+    return b.count > 0 ? b.stacks[--b.count] : nullptr;
+  }
+  /// Gives one back if nothing is to be done about it; else false, and release() does it.
+  [[nodiscard]] WEFT_INLINE bool try_put(int stack_class, char* lo) noexcept {
+    bin& b = bins_[static_cast<std::size_t>(stack_class)];
+    if (stacks_are_checked || b.count == capacity) [[unlikely]]
+      return false;
+    b.stacks[b.count++] = lo;
+    return true;
+  }
   /// Gives everything back to the depot.
   void flush() noexcept;
 
-  [[nodiscard]] static std::uint32_t usable_size(int stack_class) noexcept;
+  [[nodiscard]] static std::uint32_t usable_size(int stack_class) noexcept {
+    return stack_class_size[static_cast<std::size_t>(stack_class)] - guard_size(stack_class);
+  }
 
  private:
   static constexpr std::uint32_t capacity = 64;

@@ -410,6 +410,25 @@ WEFT_NOINLINE ending go_on_after_contest(machine* m, processor* p, leftovers l) 
   return go_on_to(m, p, p->fresh.settle(), l);
 }
 
+// Most often somebody whom the end of g has woken. In a runtime section.
+WEFT_NOINLINE ending go_on_to_runnext(machine* m, processor* p, fiber_core* g,
+                                      leftovers l) noexcept {
+  fiber_core* next = p->runnext;
+  if (WEFT_TSAN || !is_landed(next) || !p->fibers.has_room() ||
+      p->budget.load(std::memory_order_relaxed) == 0 || !p->stacks.try_put(l.stack_class, l.stack))
+      [[unlikely]] {
+    rt_exit(m);
+    return go_on(m, g, l);
+  }
+  static_cast<void>(p->spend());
+  p->runnext = nullptr;
+  bump(p->finished);
+  p->fibers.put(g);
+  m->leaving.m.store(m, std::memory_order_relaxed);
+  dispatch_landed(m, next);
+  return {nullptr, next};
+}
+
 // The end of a fiber that has a handle, an extension, a result, or a closure in a block.
 WEFT_NOINLINE ending end_slowly(fiber_core* g) noexcept {
   const leftovers l(g);
@@ -431,8 +450,8 @@ WEFT_NOINLINE ending end_fiber(fiber_core* g) noexcept {
   processor* p = rt_enter_quick(m);
   if (p == nullptr) [[unlikely]]
     return go_on(m, g, l);
-  if (p->runnext != nullptr || !p->queue.empty_here() || !p->fibers.has_room() || !p->spend())
-      [[unlikely]] {
+  if (p->runnext != nullptr) return go_on_to_runnext(m, p, g, l);
+  if (!p->queue.empty_here() || !p->fibers.has_room() || !p->spend()) [[unlikely]] {
     rt_exit(m);
     return go_on(m, g, l);
   }

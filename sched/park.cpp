@@ -66,8 +66,39 @@ WEFT_NOINLINE fiber_core* current_fiber() noexcept { return fiber_here(); }
 
 fiber_core* park_commit(fiber_core* g) noexcept { return park_here(g); }
 
-WEFT_NOINLINE fiber_core* park_slowly(machine* m, fiber_core* g) noexcept {
+namespace {
+
+WEFT_NOINLINE fiber_core* park_any_way(machine* m, fiber_core* g) noexcept {
   return leave_for_next(m, rt_enter(m), g);
+}
+
+WEFT_NOINLINE fiber_core* leave_for_contested(machine* m, processor* p, fiber_core* g) noexcept {
+  return leave_for(m, p, g, p->fresh.settle());
+}
+
+WEFT_NOINLINE fiber_core* leave_for_any(machine* m, processor* p, fiber_core* g,
+                                        fiber_core* next) noexcept {
+  return leave_for(m, p, g, next);
+}
+
+}  // namespace
+
+// Most often, of the other cases, a parent waits for its children and the newest of them starts.
+WEFT_NOINLINE fiber_core* park_slowly(machine* m, fiber_core* g) noexcept {
+  processor* p = rt_enter_quick(m);
+  if (p == nullptr) [[unlikely]]
+    return park_any_way(m, g);
+  if (p->runnext != nullptr || !p->queue.empty_here() || !p->spend()) {
+    rt_exit(m);
+    return park_any_way(m, g);
+  }
+  fiber_core* next = nullptr;
+  if (!p->fresh.try_pop<membarrier_sync>(next)) [[unlikely]]
+    return leave_for_contested(m, p, g);
+  char* stack = next != nullptr ? p->stacks.take(next->stack_class) : nullptr;
+  if (stack == nullptr) [[unlikely]]
+    return leave_for_any(m, p, g, next);
+  return leave_for_fresh(m, g, next, stack);
 }
 
 WEFT_NOINLINE void park_wait_slow(fiber_core* g) noexcept { park_wait(g); }

@@ -22,17 +22,32 @@ namespace weft::inline v0::detail {
   return g->m.load(std::memory_order_acquire) == nullptr && g->stack_lo != nullptr;
 }
 
-/// From g to `next`, which is landed and taken from its queue. In a runtime section.
-WEFT_INLINE fiber_core* leave_for_landed(machine* m, fiber_core* g, fiber_core* next) noexcept {
-  int* err = m->err;
-  eh_globals* eh = m->eh;
-  g->saved_errno = *err;
-  g->eh = *eh;
+/// Makes `next`, which is landed and taken from its queue, current on m.
+WEFT_INLINE void dispatch_landed(machine* m, fiber_core* next) noexcept {
   next->m.store(m, std::memory_order_relaxed);
   next->state.store(fiber_state::running, std::memory_order_relaxed);
   m->current = next;
-  *err = next->saved_errno;
-  *eh = next->eh;
+  load_thread_state(m, next);
+}
+
+/// From g to `next`, which is landed and taken from its queue. In a runtime section.
+WEFT_INLINE fiber_core* leave_for_landed(machine* m, fiber_core* g, fiber_core* next) noexcept {
+  save_thread_state(m, g);
+  dispatch_landed(m, next);
+  return next;
+}
+
+/// From g to `next`, which is fresh and taken from its queue, with `stack` for it. In a runtime
+/// section.
+WEFT_INLINE fiber_core* leave_for_fresh(machine* m, fiber_core* g, fiber_core* next,
+                                        char* stack) noexcept {
+  save_thread_state(m, g);
+  place_on_stack(next, stack, stack_cache::usable_size(next->stack_class));
+  next->m.store(m, std::memory_order_relaxed);
+  next->state.store(fiber_state::running, std::memory_order_relaxed);
+  m->current = next;
+  *m->err = 0;
+  *m->eh = {};
   return next;
 }
 

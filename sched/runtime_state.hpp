@@ -19,6 +19,12 @@
 #include "sched/machine.hpp"
 #include "sched/processor.hpp"
 
+extern "C" void weft_fiber_entry();
+
+#if WEFT_TSAN
+extern "C" void* __tsan_create_fiber(unsigned flags);
+#endif
+
 namespace weft::inline v0::detail {
 
 class runtime_state {
@@ -129,6 +135,21 @@ void schedule_loop(machine* m) noexcept;
 [[nodiscard]] fiber_core* pop_local(processor* p) noexcept;
 /// Gives a fresh fiber its stack and clean thread state.
 void bind_stack(processor* p, fiber_core* g) noexcept;
+/// The part of it that makes the first switch to g start there.
+WEFT_INLINE void place_on_stack(fiber_core* g, char* lo, std::uint32_t size) noexcept {
+  g->stack_lo = lo;
+  g->stack_pages = static_cast<std::uint16_t>(size / stack_page);
+  g->frame.sp = lo + size - 64;  // 16-byte aligned, as at a call instruction
+  g->frame.fp = nullptr;
+  g->frame.pc = reinterpret_cast<void*>(&weft_fiber_entry);
+  g->frame.base = nullptr;
+#if WEFT_ASAN
+  g->asan_fake_stack = nullptr;
+#endif
+#if WEFT_TSAN
+  g->tsan_fiber = __tsan_create_fiber(0);
+#endif
+}
 /// Saves what belongs to the fiber in the thread.
 WEFT_INLINE void save_thread_state(machine* m, fiber_core* g) noexcept {
   g->saved_errno = *m->err;

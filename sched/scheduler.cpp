@@ -18,15 +18,6 @@
 #include "runtime/os.hpp"
 #include "sched/runtime_state.hpp"
 
-extern "C" void weft_fiber_entry();
-
-#if WEFT_TSAN
-extern "C" {
-void* __tsan_create_fiber(unsigned flags);
-void __tsan_destroy_fiber(void* fiber);
-}
-#endif
-
 namespace weft::inline v0::detail {
 namespace {
 
@@ -42,21 +33,9 @@ WEFT_NOINLINE void bind_stack(processor* p, fiber_core* g) noexcept {
   if (!stack) {
     fatal("no memory for a fiber stack (address space, or vm.max_map_count with mprotect guards)");
   }
-  g->stack_lo = stack.lo;
-  g->stack_pages = static_cast<std::uint16_t>(stack.size / stack_page);
+  place_on_stack(g, stack.lo, stack.size);
   g->eh = {};
   g->saved_errno = 0;
-  // 16-byte aligned, as at a call instruction.
-  g->frame.sp = g->stack_hi() - 64;
-  g->frame.fp = nullptr;
-  g->frame.pc = reinterpret_cast<void*>(&weft_fiber_entry);
-  g->frame.base = nullptr;
-#if WEFT_ASAN
-  g->asan_fake_stack = nullptr;
-#endif
-#if WEFT_TSAN
-  g->tsan_fiber = __tsan_create_fiber(0);
-#endif
 }
 
 namespace {
