@@ -47,12 +47,11 @@ const char* state_name(const fiber_core* g) noexcept {
 
 }  // namespace
 
-// Reads raw stack memory of a fiber that does not run; sanitizers would see redzones there.
-WEFT_NO_SANITIZE void walk_parked(const fiber_core* g, frames* out) noexcept {
+// Reads raw stack memory; sanitizers would see redzones there.
+WEFT_NO_SANITIZE void walk_from(const fiber_core* g, std::uintptr_t pc, std::uintptr_t fp,
+                                frames* out) noexcept {
   out->count = 0;
-  if (g->stack_lo == nullptr) return;  // has not run yet
-  out->pc[out->count++] = reinterpret_cast<std::uintptr_t>(g->frame.pc);
-  auto fp = reinterpret_cast<std::uintptr_t>(g->frame.fp);
+  out->pc[out->count++] = pc;
   while (out->count < frames::max && on_stack(g, fp)) {
     const auto* record = reinterpret_cast<const std::uintptr_t*>(fp);
     const std::uintptr_t next = record[0];
@@ -62,6 +61,13 @@ WEFT_NO_SANITIZE void walk_parked(const fiber_core* g, frames* out) noexcept {
     if (next <= fp) break;
     fp = next;
   }
+}
+
+void walk_parked(const fiber_core* g, frames* out) noexcept {
+  out->count = 0;
+  if (g->stack_lo == nullptr) return;  // has not run yet
+  walk_from(g, reinterpret_cast<std::uintptr_t>(g->frame.pc),
+            reinterpret_cast<std::uintptr_t>(g->frame.fp), out);
 }
 
 void walk_self(frames* out) noexcept {
@@ -92,6 +98,21 @@ void print_frames(const frames& f, bool demangle) noexcept {
     // Relative to the module, so that addr2line -e finds the line off-line.
     write_error_hex(f.pc[i] - (known ? reinterpret_cast<std::uintptr_t>(info.dli_fbase) : 0));
     write_error("\n");
+  }
+}
+
+void log_frames(const frames& f) noexcept {
+  for (std::size_t i = 0; i < f.count; ++i) {
+    Dl_info info{};
+    const bool known = ::dladdr(reinterpret_cast<void*>(f.pc[i]), &info) != 0;
+    const char* mangled = known && info.dli_sname != nullptr ? info.dli_sname : "??";
+    int status = 0;
+    char* readable = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
+    const std::uintptr_t base = known ? reinterpret_cast<std::uintptr_t>(info.dli_fbase) : 0;
+    log_format("  %s\n\t%s +0x%zx", readable != nullptr ? readable : mangled,
+               known && info.dli_fname != nullptr ? base_name(info.dli_fname) : "?",
+               static_cast<std::size_t>(f.pc[i] - base));
+    std::free(readable);
   }
 }
 

@@ -371,7 +371,7 @@ WEFT_INLINE void start_here(machine* m, fiber_core* next, leftovers l) noexcept 
 // In a runtime section, on the stack of a fiber that has ended; `next` cannot start on it.
 WEFT_NOINLINE ending leave_stack(machine* m, processor* p, fiber_core* next,
                                  leftovers l) noexcept {
-  if (next != nullptr && next->m.load(std::memory_order_acquire) != nullptr) {
+  if (next != nullptr && !is_free(next)) {
     m->pending = next;  // see leave_for
     next = nullptr;
   }

@@ -13,10 +13,13 @@
 
 namespace weft::inline v0::detail {
 
+struct machine;
+
 /// Labels are shared between a fiber and those it starts; a change makes a copy.
 using label_set = std::vector<std::pair<std::string, std::string>>;
 
 struct fiber_extension {
+  machine* home = nullptr;  // of a pinned one
   std::string_view name;
   std::shared_ptr<const label_set> labels;
   struct local_value {

@@ -211,6 +211,7 @@ void wake_pool_for_stop(runtime_state* rt) noexcept {
     os::futex_wake(&m->wake_word);
     m = next;
   }
+  for (m = rt->all_machines; m != nullptr; m = m->all_next) wake_pinned_for_stop(m);
   rt->machines_lock.unlock();
 }
 

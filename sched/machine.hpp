@@ -15,18 +15,27 @@
 #include <cstdint>
 
 #include <weft/detail/park.hpp>
+#include <weft/detail/relaxed.hpp>
 #include "runtime/sync_policy.hpp"
 #include "sched/handoff.hpp"
 #include "sched/processor.hpp"
 
 namespace weft::inline v0::detail {
 
+/// What sysmon saw an M do; see stall_watch.cpp.
+struct stall_mark {
+  const fiber_core* g = nullptr;
+  std::uint64_t id = 0;
+  std::uint32_t ticks = 0;
+  [[nodiscard]] bool operator==(const stall_mark&) const = default;
+};
+
 struct machine : machine_head {
   // --- the M's own thread only
   processor* p = nullptr;
   std::uint64_t tag = 0;
   std::uint64_t quick_tag = 0;  // the same, or 0: see rt_enter_quick
-  fiber_core* current = nullptr;  // the fiber whose stack we are on; &g0 between fibers
+  relaxed<fiber_core*> current{nullptr};  // whose stack we are on; &g0 between fibers
   fiber_core* pending = nullptr;  // g0 is to dispatch this one
   char* dead_stack = nullptr;     // stack of a fiber that ended while we had no P
   std::uint8_t dead_stack_class = 0;
@@ -35,7 +44,7 @@ struct machine : machine_head {
   runtime_state* rt = nullptr;
   std::uint32_t id = 0;
   std::uint32_t epoch = 0;
-  std::uint32_t lock_depth = 0;  // lock_thread scopes of the current fiber
+  std::uint32_t lock_depth = 0;  // lock_thread scopes of the fiber that is pinned here
   bool spinning = false;
   std::int64_t sleep_until = never;  // the first timer of the P it has offered
   fiber_core g0;                     // the scheduler loop, on the thread's own stack
@@ -46,8 +55,16 @@ struct machine : machine_head {
   std::atomic<std::uint32_t> wake_word{0};  // pool: 1 = next_p or stop is set
   processor* next_p = nullptr;              // set by whoever takes it out of the pool
   bool next_spinning = false;
+  fiber_core* next_g = nullptr;             // likewise, for a pinned fiber
+  std::atomic<std::uint32_t> pin_word{0};   // see lock_thread.cpp
   machine* pool_next = nullptr;  // under rt's machine lock
   machine* all_next = nullptr;
+
+  // --- sysmon only
+  stall_mark stall;
+  std::int64_t stall_since = 0;
+  bool stall_reported = false;
+
   pthread_t thread{};
   std::atomic<int> tid{0};
 };

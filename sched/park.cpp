@@ -15,7 +15,10 @@ namespace {
 // Picks where g's M goes from here. In a runtime section. Null: stay on g.
 fiber_core* leave_for_next(machine* m, processor* p, fiber_core* g) noexcept {
   fiber_core* next = nullptr;
-  if (p != nullptr && !m->rt->stopping.load(std::memory_order_relaxed)) next = next_local(p);
+  // (A pinned fiber's M runs nobody else.)
+  if (p != nullptr && !m->rt->stopping.load(std::memory_order_relaxed) && !g->is_pinned()) {
+    next = next_local(p);
+  }
   if (next == g) {
     // Woken before it had left, and picked again at once.
     g->state.store(fiber_state::running, std::memory_order_relaxed);
@@ -83,6 +86,14 @@ WEFT_NOINLINE fiber_core* leave_for_any(machine* m, processor* p, fiber_core* g,
 
 }  // namespace
 
+WEFT_NOINLINE fiber_core* park_oddly(fiber_core* g) noexcept {
+  if (g->is_thread()) {
+    thread_park(g);
+    return nullptr;
+  }
+  return park_any_way(machine_here(), g);
+}
+
 // Most often, of the other cases, a parent waits for its children and the newest of them starts.
 WEFT_NOINLINE fiber_core* park_slowly(machine* m, fiber_core* g) noexcept {
   processor* p = rt_enter_quick(m);
@@ -115,7 +126,7 @@ switch_pair yield_commit() noexcept {
   // when the budget is spent.)
   fiber_core* g = m->current;
   fiber_core* next = nullptr;
-  if (p->runnext == nullptr && p->fresh.empty_here() && p->spend()) [[likely]]
+  if (p->runnext == nullptr && p->fresh.empty_here() && !g->is_pinned() && p->spend()) [[likely]]
     next = p->queue.rotate(g, p->alone);
   if (next == nullptr) [[unlikely]] {
     rt_exit(m);

@@ -14,12 +14,18 @@ namespace weft::inline v0::detail {
 /// The calling fiber, or the stand-in of a plain thread.
 [[nodiscard]] WEFT_INLINE fiber_core* fiber_here() noexcept {
   machine* m = machine_here();
-  return m != nullptr ? m->current : thread_fiber_of_caller();
+  if (m == nullptr) return thread_fiber_of_caller();
+  return m->current;
 }
 
-/// Has run before, and its registers are saved.
+/// Its registers are saved, and it may run on any M: to be dispatched at once.
+[[nodiscard]] WEFT_INLINE bool is_free(const fiber_core* g) noexcept {
+  return g->m.load(std::memory_order_acquire) == nullptr && !g->is_pinned();
+}
+
+/// The same, and it has run before.
 [[nodiscard]] WEFT_INLINE bool is_landed(const fiber_core* g) noexcept {
-  return g->m.load(std::memory_order_acquire) == nullptr && g->stack_lo != nullptr;
+  return is_free(g) && g->stack_lo != nullptr;
 }
 
 /// Makes `next`, which is landed and taken from its queue, current on m.
@@ -58,11 +64,11 @@ WEFT_INLINE fiber_core* leave_for(machine* m, processor* p, fiber_core* g,
     return leave_for_landed(m, g, next);
   save_thread_state(m, g);
   if (next != nullptr) [[likely]] {
-    if (next->m.load(std::memory_order_acquire) == nullptr) [[likely]] {
+    if (is_free(next)) [[likely]] {
       prepare_dispatch(m, p, next);
       return next;
     }
-    // Still leaving its stack elsewhere. Waiting for it here, on a stack that somebody may be
+    // Pinned, or still leaving its stack elsewhere. Waiting for it here, on a stack that somebody may be
     // waiting for in turn, could deadlock; the scheduler's own stack is waited for by nobody.
     m->pending = next;
   }
@@ -72,12 +78,13 @@ WEFT_INLINE fiber_core* leave_for(machine* m, processor* p, fiber_core* g,
 /// park_commit, but for the case that runnext is there.
 [[nodiscard]] fiber_core* park_slowly(machine* m, fiber_core* g) noexcept;
 
+/// park_commit of a plain thread or a pinned fiber.
+[[nodiscard]] fiber_core* park_oddly(fiber_core* g) noexcept;
+
 /// See park_commit.
 [[nodiscard]] WEFT_INLINE fiber_core* park_here(fiber_core* g) noexcept {
-  if (g->is_thread()) [[unlikely]] {
-    thread_park(g);
-    return nullptr;
-  }
+  if ((g->flags & (fiber_is_thread | fiber_is_pinned)) != 0) [[unlikely]]
+    return park_oddly(g);
   machine* m = machine_here();
   g->waiting_since = m->rt->coarse_now.load(std::memory_order_relaxed);
   // (An ending runtime is noticed when the budget is spent.)

@@ -126,6 +126,16 @@ void set_tag(machine* m, std::uint64_t tag) noexcept;
 void adopt_processor(machine* m, processor* p) noexcept;
 void wake_pool_for_stop(runtime_state* rt) noexcept;
 
+// --- lock_thread.cpp
+/// Whether g, which is pinned, may be dispatched by m.
+[[nodiscard]] bool is_at_home(const machine* m, const fiber_core* g) noexcept;
+/// Gives m's P and g, which is pinned to another M, to that one. In a runtime section.
+void hand_to_home(machine* m, fiber_core* g) noexcept;
+/// The fiber pinned to m has parked: m gives its P away and sleeps until it is to run again, or the
+/// runtime ends. From the scheduler loop.
+void wait_for_pinned(machine* m) noexcept;
+void wake_pinned_for_stop(machine* m) noexcept;
+
 // --- scheduler.cpp
 /// The scheduler loop of an M, on its own stack; returns when the runtime stops.
 void schedule_loop(machine* m) noexcept;
@@ -191,6 +201,8 @@ void put_runnable(processor* p, fiber_core* g) noexcept;
 void sysmon_start(runtime_state* rt);
 void sysmon_stop(runtime_state* rt) noexcept;
 void sysmon_wake(runtime_state* rt) noexcept;
+/// Is m asleep in the kernel, and not merely without a core?
+[[nodiscard]] bool thread_sleeps(const machine* m) noexcept;
 
 // --- deadlock.cpp
 /// Called by a worker whose P was the last to go idle.

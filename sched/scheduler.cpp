@@ -341,6 +341,10 @@ void put_runnable(processor* p, fiber_core* g) noexcept {
 void schedule_loop(machine* m) noexcept {
   m->in_rt.store(1, std::memory_order_relaxed);
   while (!m->rt->stopping.load(std::memory_order_acquire)) {
+    if (m->lock_depth != 0 && m->pending == nullptr) [[unlikely]] {
+      wait_for_pinned(m);
+      continue;
+    }
     processor* p = rt_enter(m);
     release_dead_stack(m, p);
     if (p == nullptr) {
@@ -352,6 +356,10 @@ void schedule_loop(machine* m) noexcept {
     m->pending = nullptr;
     if (g == nullptr) g = find_runnable(m);
     if (g == nullptr) continue;
+    if (g->is_pinned() && !is_at_home(m, g)) [[unlikely]] {
+      hand_to_home(m, g);
+      continue;
+    }
     wait_until_left(g);
     prepare_dispatch(m, m->p, g);
     switch_to(&m->g0, g);

@@ -16,6 +16,7 @@
 #include "runtime/os.hpp"
 #include "sched/runtime_state.hpp"
 #include "sched/sched_trace.hpp"
+#include "sched/stall_watch.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
@@ -34,6 +35,8 @@ std::int64_t cpu_time_of(const machine* m) noexcept {
   return ts.tv_sec * 1'000'000'000 + ts.tv_nsec;
 }
 
+}  // namespace
+
 // The kernel's state letter of a thread; 'R' also for one that waits for a core.
 bool thread_sleeps(const machine* m) noexcept {
   char path[64];
@@ -49,6 +52,8 @@ bool thread_sleeps(const machine* m) noexcept {
   const char* paren = std::strrchr(text, ')');
   return paren != nullptr && paren[1] == ' ' && (paren[2] == 'S' || paren[2] == 'D');
 }
+
+namespace {
 
 // Is there anything that p's queue, timers or ring could do if somebody ran it?
 bool work_waits(const runtime_state* rt, const processor* p, std::int64_t now) noexcept {
@@ -131,6 +136,7 @@ void help_busy(runtime_state* rt, std::int64_t now) noexcept {
 
 struct sysmon_state {
   sched_trace trace;
+  stall_watch stalls;
   std::int64_t tick = min_tick_ns;
   int quiet_rounds = 0;
   std::int64_t next_trim = 0;
@@ -171,6 +177,7 @@ void* sysmon_main(void* argument) {
     help_busy(rt, now);
     trim_if_due(s, now);
     s.trace.look(rt, now);
+    s.stalls.look(rt, now);
     s.quiet_rounds = acted ? 0 : s.quiet_rounds + 1;
     if (acted) s.tick = min_tick_ns;
     if (s.quiet_rounds > 20 && s.tick < max_tick_ns) s.tick = std::min(s.tick * 2, max_tick_ns);

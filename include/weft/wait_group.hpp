@@ -10,12 +10,14 @@
 
 #include <atomic>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <source_location>
 #include <type_traits>
 #include <utility>
 
+#include <weft/detail/park.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/detail/waiter.hpp>
 #include <weft/error.hpp>
@@ -42,7 +44,11 @@ class wait_group {
   void done() { add(-1); }
 
   /// Waits until the counter is 0.
-  void wait() { static_cast<void>(wait_until(nullptr)); }
+  WEFT_INLINE void wait() noexcept {
+    alignas(detail::waiter) std::byte record[sizeof(detail::waiter)];
+    const detail::switch_pair s = start_waiting(record);
+    if (s.to != nullptr) detail::switch_to(s.from, s.to);
+  }
   [[nodiscard]] result<void> wait(const context& ctx) { return wait_until(detail::node_of(ctx)); }
 
   /// add(1), and a fiber that runs fn and then calls done().
@@ -88,7 +94,10 @@ class wait_group {
 
   [[noreturn]] WEFT_EXPORT void take_back(std::int64_t n);
   WEFT_EXPORT void finished() noexcept;
+  /// Makes a waiter in `record` and parks, up to the switch. To null: the wait is over.
+  [[nodiscard]] WEFT_EXPORT detail::switch_pair start_waiting(void* record) noexcept;
   WEFT_EXPORT result<void> wait_until(detail::cancel_node* node);
+  [[nodiscard]] bool announce_wait() noexcept;
 
   std::atomic<std::int64_t> state_{0};
   detail::waitable guard_;

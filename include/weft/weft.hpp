@@ -11,6 +11,7 @@
 #include <weft/fiber.hpp>
 #include <weft/latch.hpp>
 #include <weft/leak.hpp>
+#include <weft/lock_thread.hpp>
 #include <weft/log.hpp>
 #include <weft/mutex.hpp>
 #include <weft/net.hpp>

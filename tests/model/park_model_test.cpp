@@ -37,7 +37,7 @@ struct scene {
   fault broken = fault::none;
   std::array<object, 2> waited_for;  // the channel; the context
   atomic<std::uint32_t> claim{0};
-  atomic<std::uint32_t> on_cpu{1};
+  atomic<std::uint32_t> m{1};  // fiber_core::m: not null
   plain<int> registers{0};
   plain<int> wake_param{0};
   atomic<int> queue{0};  // an inject queue: how often the fiber was made runnable
@@ -51,7 +51,7 @@ struct scene {
       o.unlock();
     }
     registers.set(1);                        // switch_stack
-    on_cpu.store(0, memory_order::release);  // switch_to, the landing side
+    m.store(0, memory_order::release);       // switch_to, the landing side
   }
 
   // pop_claimed and claim in waiter.hpp.
@@ -92,7 +92,7 @@ struct scene {
   // wake_extras::disarm, and the end of the object it waited for.
   void dispatcher() {
     while (queue.load(memory_order::acquire) == 0) futex_wait(queue.location(), 0);
-    while (broken != fault::dispatch_at_once && on_cpu.load(memory_order::acquire) != 0) relax();
+    while (broken != fault::dispatch_at_once && m.load(memory_order::acquire) != 0) relax();
     check(registers.get() == 1, "resumed from registers that were not saved");
     const int who = wake_param.get();
     check(who == 1 || who == 2, "woken by nobody");

@@ -88,6 +88,7 @@ inline constexpr std::uint8_t fiber_is_thread = 1;      ///< stands for a plain 
 inline constexpr std::uint8_t fiber_has_extension = 2;  ///< ext is not null
 inline constexpr std::uint8_t fiber_has_labels = 4;     ///< and there are labels in it
 inline constexpr std::uint8_t fiber_has_block = 8;      ///< the closure is at `block`
+inline constexpr std::uint8_t fiber_is_pinned = 16;     ///< to one M, see lock_thread.cpp
 
 inline constexpr std::uint32_t stack_page = 4096;
 
@@ -134,6 +135,7 @@ struct alignas(cache_line) fiber_core {
   void* tsan_dead = nullptr;  // context of a fiber that ended here, to be destroyed by the lander
 #endif
 
+  [[nodiscard]] bool is_pinned() const noexcept { return (flags & fiber_is_pinned) != 0; }
   [[nodiscard]] bool is_thread() const noexcept { return (flags & fiber_is_thread) != 0; }
   [[nodiscard]] void* closure() noexcept {
     return (flags & fiber_has_block) != 0 ? block : inline_closure;

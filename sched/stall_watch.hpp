@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// WEFT_DEBUG=stalls=10ms: says which fiber keeps a thread busy, or blocked, for that long without a
+// call of weft's that switches, where it was started and where it is. For sysmon, which looks; a
+// signal (SIGURG, as Go's) makes the thread tell its stack, so a system call that is in progress
+// may return EINTR.
+#pragma once
+
+#include <cstdint>
+
+#include <weft/detail/config.hpp>
+
+namespace weft::inline v0::detail {
+
+class runtime_state;
+struct machine;
+
+class stall_watch {
+ public:
+  stall_watch() noexcept;
+  [[nodiscard]] bool on() const noexcept { return limit_ > 0; }
+  /// Reports each stall once, when it has lasted for the limit.
+  void look(runtime_state* rt, std::int64_t now) noexcept;
+
+ private:
+  void look_at(const runtime_state* rt, machine* m, std::int64_t now) noexcept;
+
+  std::int64_t limit_ = 0;
+};
+
+/// "10ms", "500us", "2s", "1ns"; a number without a unit is ms. -1 if it is none of these.
+[[nodiscard]] std::int64_t parse_duration_ns(const char* text) noexcept;
+
+}  // namespace weft::inline v0::detail

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// WEFT_DEBUG=stalls: a fiber that keeps its thread is named, once, with its stack and its origin.
+#include "sched/stall_watch.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <thread>
+
+#include <weft/weft.hpp>
+#include "tests/support/child.hpp"
+
+namespace {
+
+using namespace std::chrono_literals;
+
+__attribute__((noinline)) void compute_for(std::chrono::milliseconds time) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (std::chrono::steady_clock::now() < end) {
+  }
+}
+
+template <class F>
+std::string said(const char* debug, F&& fiber) {
+  const auto r = weft_test::run_child([&] {
+    ::setenv("WEFT_DEBUG", debug, 1);
+    weft::run([&] { weft::spawn(fiber).join(); });
+  });
+  EXPECT_EQ(r.code, 0) << r.error;
+  return r.error;
+}
+
+std::size_t count(const std::string& text, const std::string& what) {
+  std::size_t n = 0;
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++n;
+  return n;
+}
+
+TEST(StallWatch, NamesAFiberThatComputes) {
+  const std::string text = said("stalls=20ms", [] { compute_for(300ms); });
+  EXPECT_THAT(text, testing::ContainsRegex(
+                        "weft: stall: fiber [0-9]+ keeps thread [0-9]+ busy for [0-9]+ ms\n"));
+  EXPECT_THAT(text, testing::HasSubstr("stall_watch_test.cpp:"));
+  EXPECT_EQ(count(text, "weft: stall:"), 1U) << text;
+}
+
+TEST(StallWatch, NamesAFiberInABlockingCallThatGoesOnUnharmed) {
+  const std::string text = said("stalls=20ms", [] {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe(ends.data()), 0);
+    std::thread writer([&] {
+      std::this_thread::sleep_for(300ms);
+      EXPECT_EQ(::write(ends[1], "x", 1), 1);
+    });
+    char c = 0;
+    EXPECT_EQ(::read(ends[0], &c, 1), 1);  // restarted after the signal
+    writer.join();
+  });
+  EXPECT_THAT(text, testing::ContainsRegex("keeps thread [0-9]+ blocked for [0-9]+ ms\n"));
+}
+
+TEST(StallWatch, IsSilentAboutFibersThatWait) {
+  const std::string text = said("stalls=5ms", [] { weft::sleep_for(50ms); });
+  EXPECT_EQ(count(text, "weft: stall:"), 0U) << text;
+}
+
+TEST(StallWatch, RefusesWhatIsNoTime) {
+  EXPECT_THAT(said("stalls=soon", [] {}), testing::HasSubstr("stalls=soon: not a time"));
+}
+
+TEST(StallWatch, ReadsTimes) {
+  using weft::detail::parse_duration_ns;
+  EXPECT_EQ(parse_duration_ns("10ms"), 10'000'000);
+  EXPECT_EQ(parse_duration_ns("10"), 10'000'000);
+  EXPECT_EQ(parse_duration_ns("500us"), 500'000);
+  EXPECT_EQ(parse_duration_ns("7ns"), 7);
+  EXPECT_EQ(parse_duration_ns("2s"), 2'000'000'000);
+  EXPECT_EQ(parse_duration_ns(""), -1);
+  EXPECT_EQ(parse_duration_ns("ms"), -1);
+  EXPECT_EQ(parse_duration_ns("-1ms"), -1);
+  EXPECT_EQ(parse_duration_ns("1h"), -1);
+  EXPECT_EQ(parse_duration_ns("9999999999999s"), -1);
+}
+
+}  // namespace
