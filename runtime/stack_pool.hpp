@@ -58,7 +58,7 @@ class stack_cache {
   }
   void release(int stack_class, char* lo) noexcept;
 
-  /// A stack that is here already, of usable_pages(); null if there is none.
+  /// A stack that is here already, of usable_size(); null if there is none.
   [[nodiscard]] WEFT_INLINE char* take(int stack_class) noexcept {
     bin& b = bins_[static_cast<std::size_t>(stack_class)];
     return b.count > 0 ? b.stacks[--b.count] : nullptr;

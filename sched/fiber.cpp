@@ -222,8 +222,9 @@ WEFT_NOINLINE void fiber_start(fiber_core* g) noexcept {
   if (m != nullptr && m->rt == g->rt) [[likely]] {
     if (processor* p = rt_enter_quick(m)) [[likely]] {
       g->state.store(fiber_state::runnable, std::memory_order_relaxed);
-      const bool queued = p->fresh.try_push(g);
       p->fresh_since = p->budget.load(std::memory_order_relaxed);
+      // (A filled runnext makes room, or it would wait for as long as we go on: the slow way.)
+      const bool queued = p->runnext == nullptr && p->fresh.try_push(g);
       rt_exit(m);
       membarrier_sync::light_barrier();  // as in idle_protocol::wake_if_idle
       if (queued) [[likely]] {
@@ -376,7 +377,6 @@ WEFT_NOINLINE ending leave_stack(machine* m, processor* p, fiber_core* next,
     next = nullptr;
   }
   give_stack_back(m, p, l);
-  m->leaving.m.store(m, std::memory_order_relaxed);
 #if WEFT_TSAN
   m->leaving.tsan_dead = l.tsan_fiber;  // destroyed by whoever lands
 #endif
@@ -414,17 +414,14 @@ WEFT_NOINLINE ending go_on_after_contest(machine* m, processor* p, leftovers l) 
 WEFT_NOINLINE ending go_on_to_runnext(machine* m, processor* p, fiber_core* g,
                                       leftovers l) noexcept {
   fiber_core* next = p->runnext;
-  if (WEFT_TSAN || !is_landed(next) || !p->fibers.has_room() ||
-      p->budget.load(std::memory_order_relaxed) == 0 || !p->stacks.try_put(l.stack_class, l.stack))
-      [[unlikely]] {
+  if (WEFT_TSAN || !is_landed(next) || p->parent_runs() || !p->fibers.has_room() || !p->spend() ||
+      !p->stacks.try_put(l.stack_class, l.stack)) [[unlikely]] {
     rt_exit(m);
     return go_on(m, g, l);
   }
-  static_cast<void>(p->spend());
   p->runnext = nullptr;
   bump(p->finished);
   p->fibers.put(g);
-  m->leaving.m.store(m, std::memory_order_relaxed);
   dispatch_landed(m, next);
   return {nullptr, next};
 }

@@ -18,8 +18,7 @@
 // Orders: each store of tail is a release (also that of pop(): a thief may read it in place of the
 // one of push()), paired with the thief's acquire load: it sees the slots below, and the fibers.
 // The lock orders thieves, and the owner after them. Locked instructions: push 0, pop 0 (1 when a
-// thief is at the same few fibers, or for the last one of them), steal 1 and a heavy barrier for
-// the batch.
+// thief is at the same few fibers), steal 1 and a heavy barrier for the batch.
 // tests/model/fresh_deque_model_test.cpp tries every interleaving of small programs on this code.
 #pragma once
 

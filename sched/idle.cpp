@@ -21,8 +21,8 @@ struct native_world : native_sync {
   using machine = detail::machine;
 
   static bool work_anywhere(runtime* rt) noexcept { return detail::work_anywhere(rt); }
-  // Something that this P in particular has to do. (Its ring and runnext were empty when its M gave
-  // up searching, and only an owner fills them.)
+  // Something that this P in particular has to do. (Its queues and runnext were empty when its M
+  // gave up searching, and only an owner fills them.)
   static bool own_work(const machine* m) noexcept {
     const processor* p = m->p;
     return !p->mailbox.empty() || p->has_io_requests.load(std::memory_order_acquire) ||
@@ -67,6 +67,7 @@ bool acquire_idle_processor(machine* m) noexcept { return protocol::acquire(m); 
 bool sleep_idle(machine* m) noexcept {
   runtime_state* rt = m->rt;
   processor* p = m->p;
+  p->fresh.trim();
   p->io->prepare_wait();
   m->sleep_until = p->timers.next_when();
   if (protocol::give_up(m)) return true;

@@ -130,7 +130,7 @@ void set_tag(machine* m, std::uint64_t tag) noexcept {
   const runtime_state* rt = m->rt;
   // Randomised runs take the quick paths too, by the toss of a coin: they are to be tested.
   const bool longer = (rt->randomise || rt->force_migrate) && fast_rand(2) == 0;
-  m->quick_tag = membarrier_available && !longer ? tag : 0;  // no owner of a held P is ever 0
+  m->quick_tag = membarrier_available && !longer ? tag : owner_never;
 }
 
 void adopt_processor(machine* m, processor* p) noexcept {
@@ -173,7 +173,8 @@ void start_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
   m = rt->stopping.load() ? nullptr : create_machine(rt, p, spinning);
   rt->machines_lock.unlock();
   if (m != nullptr) return;
-  // No thread to be had: the P waits for one that comes free.
+  // No thread to be had: the P waits for one that comes free, and its fibers for any other.
+  p->fresh_since = no_parent;
   if (spinning) rt->spinning.fetch_sub(1);
   p->owner.store(owner_idle);
   rt->idle.put(p->index);

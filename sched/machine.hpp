@@ -34,7 +34,7 @@ struct machine : machine_head {
   // --- the M's own thread only
   processor* p = nullptr;
   std::uint64_t tag = 0;
-  std::uint64_t quick_tag = 0;  // the same, or 0: see rt_enter_quick
+  std::uint64_t quick_tag = owner_never;  // the same, or not: see rt_enter_quick
   relaxed<fiber_core*> current{nullptr};  // whose stack we are on; &g0 between fibers
   fiber_core* pending = nullptr;  // g0 is to dispatch this one
   char* dead_stack = nullptr;     // stack of a fiber that ended while we had no P

@@ -79,11 +79,6 @@ WEFT_NOINLINE fiber_core* leave_for_contested(machine* m, processor* p, fiber_co
   return leave_for(m, p, g, p->fresh.settle());
 }
 
-WEFT_NOINLINE fiber_core* leave_for_any(machine* m, processor* p, fiber_core* g,
-                                        fiber_core* next) noexcept {
-  return leave_for(m, p, g, next);
-}
-
 }  // namespace
 
 WEFT_NOINLINE fiber_core* park_oddly(fiber_core* g) noexcept {
@@ -108,7 +103,7 @@ WEFT_NOINLINE fiber_core* park_slowly(machine* m, fiber_core* g) noexcept {
     return leave_for_contested(m, p, g);
   char* stack = next != nullptr ? p->stacks.take(next->stack_class) : nullptr;
   if (stack == nullptr) [[unlikely]]
-    return leave_for_any(m, p, g, next);
+    return yield_to(m, p, g, next).to;
   return leave_for_fresh(m, g, next, stack);
 }
 

@@ -86,11 +86,10 @@ WEFT_INLINE fiber_core* leave_for(machine* m, processor* p, fiber_core* g,
   if ((g->flags & (fiber_is_thread | fiber_is_pinned)) != 0) [[unlikely]]
     return park_oddly(g);
   machine* m = machine_here();
-  g->waiting_since = m->rt->coarse_now.load(std::memory_order_relaxed);
   // (An ending runtime is noticed when the budget is spent.)
   if (processor* p = rt_enter_quick(m)) [[likely]] {
     fiber_core* next = p->runnext;
-    if (next != nullptr && next != g && p->spend()) [[likely]] {
+    if (next != nullptr && next != g && !p->parent_runs() && p->spend()) [[likely]] {
       p->runnext = nullptr;
       return leave_for(m, p, g, next);
     }

@@ -32,6 +32,7 @@ namespace weft::inline v0::detail {
 struct machine;
 
 inline constexpr std::uint32_t max_favours = 8;
+inline constexpr std::uint32_t no_parent = ~0U;  // processor::fresh_since: never a budget
 
 struct alignas(cache_line) processor {
   // --- written by several, kept apart from the owner's lines
@@ -51,7 +52,7 @@ struct alignas(cache_line) processor {
   alignas(cache_line) std::atomic<std::uint32_t> looks{0};  // looks around
   std::atomic<std::uint32_t> budget{0};                     // dispatches until the next one
   relaxed<fiber_core*> runnext{nullptr};
-  relaxed<std::uint32_t> fresh_since{0};  // `budget` when the running fiber last started one
+  relaxed<std::uint32_t> fresh_since{no_parent};  // `budget` when the running fiber last started one
 
   // --- owner only
   std::uint32_t favours = 0;      // dispatches from the ring since the last one from `fresh`
@@ -64,8 +65,7 @@ struct alignas(cache_line) processor {
   std::unique_ptr<poller> io;
   runtime_state* rt = nullptr;
   int index = 0;
-  bool alone = false;     // the runtime's only P: nobody steals
-  bool shuffled = false;  // run order or place of wake-ups is randomised (debug)
+  bool alone = false;  // the runtime's only P: nobody steals
 
   std::atomic<std::uint64_t> spawned{0};   // owner writes, anybody reads
   std::atomic<std::uint64_t> finished{0};  // likewise
@@ -77,7 +77,8 @@ struct alignas(cache_line) processor {
   std::int64_t seen_since = 0;
   std::int64_t seen_cpu = 0;
 
-  // Ready fibers: those that have run before, and those that have not. See next_queued().
+  // Ready fibers: those that have run before (and the odd one that has waited for long), and those
+  // that have not. See next_queued().
   run_queue queue;
   fresh_deque fresh;
 
@@ -94,13 +95,16 @@ struct alignas(cache_line) processor {
   }
   /// From any thread; a hint. Without runnext.
   [[nodiscard]] bool has_queued() const noexcept { return !queue.empty() || !fresh.empty(); }
+  /// From any thread; a hint: the newest of `fresh` was started in this dispatch.
+  [[nodiscard]] WEFT_INLINE bool parent_runs() const noexcept {
+    return fresh_since == budget.load(std::memory_order_relaxed);
+  }
   /// From any thread; a hint: is there anything for thieves? A lone fresh fiber is not while its
   /// parent still runs: most often that waits for it in a moment, and it is hot here. sysmon sees to
   /// it if not.
   [[nodiscard]] bool has_stealable_fresh() const noexcept {
     const std::uint32_t n = fresh.size();
-    return n > 1 || (n == 1 && (fresh_since != budget.load(std::memory_order_relaxed) ||
-                                lone_due.load(std::memory_order_relaxed)));
+    return n > 1 || (n == 1 && (!parent_runs() || lone_due.load(std::memory_order_relaxed)));
   }
   [[nodiscard]] bool has_stealable() const noexcept {
     return !queue.empty() || has_stealable_fresh();

@@ -97,7 +97,6 @@ void add_processors(runtime_state* rt) {
     p->rt = rt;
     p->index = i;
     p->alone = rt->n_procs == 1;
-    p->shuffled = rt->randomise || rt->force_migrate;
     p->owner.store(owner_claimed);
     p->running_on.store(nullptr);
     p->attention.store(false);
@@ -133,7 +132,10 @@ void set_debug_modes(runtime_state* rt) {
 }
 
 void wake_everybody(runtime_state* rt) noexcept {
-  for (processor* p : rt->procs) p->io->wake();
+  for (processor* p : rt->procs) {
+    p->attention.store(true, std::memory_order_relaxed);  // there is no sysmon any more to do it
+    p->io->wake();
+  }
   wake_pool_for_stop(rt);
   sysmon_wake(rt);
 }

@@ -8,7 +8,6 @@
 // fibers that wake each other passes every waiting fiber at most dispatch_budget times.
 #include <sched.h>
 
-#include <algorithm>
 #include <array>
 
 #include <weft/detail/fatal.hpp>
@@ -170,7 +169,7 @@ fiber_core* steal_fresh(processor* victim, processor* p) noexcept {
   std::array<fiber_core*, max_stolen> got;
   const std::uint32_t n = victim->fresh.steal(got.data(), max_stolen);
   for (std::uint32_t i = 1; i < n; ++i) queue_fresh(p, got[i]);
-  p->fresh_since = ~0U;  // nobody here is about to wait for them
+  p->fresh_since = no_parent;
   return n == 0 ? nullptr : got[0];
 }
 
@@ -260,12 +259,20 @@ fiber_core* search(machine* m, processor* p, bool injected_first) noexcept {
   return nullptr;
 }
 
+// Something else runs next than what the one before has started: nobody was woken for that, if it
+// is a lone one.
+void leave_fresh_behind(processor* p) noexcept {
+  p->fresh_since = no_parent;
+  if (!p->fresh.empty_here()) wake_if_idle(p->rt);
+}
+
 // Null: the P is gone, or the runtime stops.
 fiber_core* find_runnable(machine* m) noexcept {
   bool injected_first = true;
   while (!m->rt->stopping.load(std::memory_order_acquire)) {
     processor* p = m->p;
     if (fiber_core* g = search(m, p, injected_first)) {
+      if (p->fresh_since != no_parent) leave_fresh_behind(p);
       stop_spinning(m, true);
       return g;
     }
@@ -292,7 +299,13 @@ bool get_processor(machine* m) noexcept {
 
 }  // namespace
 
-fiber_core* next_local(processor* p) noexcept { return p->spend() ? pop_local(p) : nullptr; }
+fiber_core* next_local(processor* p) noexcept {
+  const bool parent_leaves = p->parent_runs();
+  if (!p->spend()) return nullptr;
+  fiber_core* g = pop_local(p);
+  if (parent_leaves) leave_fresh_behind(p);
+  return g;
+}
 
 fiber_core* pop_local(processor* p) noexcept {
   fiber_core* g = p->runnext;
@@ -309,6 +322,24 @@ fiber_core* pop_local(processor* p) noexcept {
   return next_queued(p);
 }
 
+namespace {
+
+// fiber_start, but for the most common case.
+void start_fresh(processor* p, fiber_core* g) noexcept {
+  const machine* m = machine_here();
+  const bool by_fiber = m->current != &m->g0;  // else: by a timer's callback, say
+  p->fresh_since = by_fiber ? p->budget.load(std::memory_order_relaxed) : no_parent;
+  queue_fresh(p, g);
+  fiber_core* old = p->runnext;
+  if (old != nullptr) {
+    p->runnext = nullptr;
+    queue_woken(p, old);
+  }
+  if (old != nullptr || !by_fiber || p->fresh.size() > 1) wake_if_idle(p->rt);
+}
+
+}  // namespace
+
 void put_runnable(processor* p, fiber_core* g) noexcept {
   runtime_state* rt = p->rt;
   if (rt->force_migrate && rt->n_procs > 1) [[unlikely]] {
@@ -322,9 +353,7 @@ void put_runnable(processor* p, fiber_core* g) noexcept {
     return;
   }
   if (is_fresh(g)) {
-    queue_fresh(p, g);
-    p->fresh_since = p->budget.load(std::memory_order_relaxed);
-    wake_if_idle(rt);
+    start_fresh(p, g);
     return;
   }
   fiber_core* old = p->runnext;

@@ -126,7 +126,8 @@ bool examine(runtime_state* rt, processor* p, std::int64_t now) noexcept {
   return false;
 }
 
-// A busy P with overdue timers, or runnext filled for long, beside an idle one: the idle one helps.
+// A busy P with overdue timers, or a lone fresh fiber that has waited for long, beside an idle P:
+// that one helps.
 void help_busy(runtime_state* rt, std::int64_t now) noexcept {
   if (!rt->idle.any() || rt->spinning.load(std::memory_order_relaxed) != 0) return;
   bool overdue = work_anywhere(rt);

@@ -122,7 +122,6 @@ struct alignas(cache_line) fiber_core {
   fiber_extension* ext = nullptr;
   void* wake_param = nullptr;
   const void* wait_obj = nullptr;
-  std::int64_t waiting_since = 0;
   std::atomic<waiter*> join{nullptr};
   waiter* waiters = nullptr;  // this park's waiter records, linked by waiter::sibling
   void* block = nullptr;
@@ -137,9 +136,6 @@ struct alignas(cache_line) fiber_core {
 
   [[nodiscard]] bool is_pinned() const noexcept { return (flags & fiber_is_pinned) != 0; }
   [[nodiscard]] bool is_thread() const noexcept { return (flags & fiber_is_thread) != 0; }
-  [[nodiscard]] void* closure() noexcept {
-    return (flags & fiber_has_block) != 0 ? block : inline_closure;
-  }
   [[nodiscard]] std::size_t stack_size() const noexcept {
     return std::size_t{stack_pages} * stack_page;
   }
