@@ -274,6 +274,24 @@ TEST(Ending, ARuntimeThatHasNotRunAnythingIsWatchedFromItsFirstFiberOn) {
   ::close(fds[1]);
 }
 
+// What has not begun when the main fiber returns does not begin any more, however many are queued.
+TEST(Ending, FibersThatHaveNotBegunDoNotBegin) {
+  std::atomic<int> begun{0};
+  int queued = 0;
+  weft::run(weft::options{.procs = 1}, [&] {
+    queued = 60 * weft::stats().procs;
+    for (int i = 0; i < queued; ++i) {
+      weft::go([&] {
+        ++begun;
+        const auto end = std::chrono::steady_clock::now() + 5ms;
+        while (std::chrono::steady_clock::now() < end) {
+        }
+      });
+    }
+  });
+  EXPECT_LT(begun.load(), queued / 2);  // some may, before the stop is seen
+}
+
 TEST(Ending, TheRootContextIsCancelledAndDrainLetsFibersEnd) {
   std::atomic<bool> ended{false};
   weft::run(weft::options{.drain = 10s}, [&] {
