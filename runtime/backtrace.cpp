@@ -109,9 +109,9 @@ void log_frames(const frames& f) noexcept {
     int status = 0;
     char* readable = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
     const std::uintptr_t base = known ? reinterpret_cast<std::uintptr_t>(info.dli_fbase) : 0;
-    log_format("  %s\n\t%s +0x%zx", readable != nullptr ? readable : mangled,
-               known && info.dli_fname != nullptr ? base_name(info.dli_fname) : "?",
+    log_format("  %s +0x%zx", known && info.dli_fname != nullptr ? base_name(info.dli_fname) : "?",
                static_cast<std::size_t>(f.pc[i] - base));
+    log_format("    %s", readable != nullptr ? readable : mangled);
     std::free(readable);
   }
 }

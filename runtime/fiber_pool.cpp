@@ -71,9 +71,7 @@ bool map_slab_locked() noexcept {
   return true;
 }
 
-fiber_core* next_chain(const fiber_core* chain) noexcept {
-  return chain->sched_next;
-}
+fiber_core* next_chain(const fiber_core* chain) noexcept { return chain->sched_next; }
 
 fiber_core* take_locked() noexcept {
   if (list.head == nullptr && list.chains != nullptr) {

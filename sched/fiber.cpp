@@ -370,8 +370,7 @@ WEFT_INLINE void start_here(machine* m, fiber_core* next, leftovers l) noexcept 
 }
 
 // In a runtime section, on the stack of a fiber that has ended; `next` cannot start on it.
-WEFT_NOINLINE ending leave_stack(machine* m, processor* p, fiber_core* next,
-                                 leftovers l) noexcept {
+WEFT_NOINLINE ending leave_stack(machine* m, processor* p, fiber_core* next, leftovers l) noexcept {
   if (next != nullptr && !is_free(next)) {
     m->pending = next;  // see leave_for
     next = nullptr;
@@ -430,6 +429,7 @@ WEFT_NOINLINE ending go_on_to_runnext(machine* m, processor* p, fiber_core* g,
 WEFT_NOINLINE ending end_slowly(fiber_core* g) noexcept {
   const leftovers l(g);
   announce_end(g);
+  if (g->is_pinned()) this_machine()->lock_depth = 0;  // a scope that was leaked
   const bool last = drop_own_reference(g);
   return go_on(this_machine(), last ? g : nullptr, l);
 }

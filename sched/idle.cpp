@@ -32,7 +32,7 @@ struct native_world : native_sync {
     return rt->stopping.load(std::memory_order_acquire);
   }
   static void start_machine(runtime* rt, processor* p, bool spinning) noexcept {
-    detail::start_machine(rt, p, spinning);
+    static_cast<void>(detail::start_machine(rt, p, spinning));
   }
   static void adopt(machine* m, processor* p) noexcept { adopt_processor(m, p); }
   static std::uint64_t new_tag(machine* m) noexcept { return next_tag(m); }

@@ -7,12 +7,12 @@
 // all queues, its timers and its mailbox once more. By the barrier pairing (asymmetric_barrier.hpp)
 // the submitter sees the bit, or the worker sees the work.
 // "All queues" has one exception: a lone fiber that has not run yet, while the one that started it
-// runs on (processor::has_stealable_fresh). Nobody is woken for it then. Its owner makes up for that
-// when it leaves without taking it (next_local), and sysmon when it does not leave.
-// A spinner that finds work while being the last one does the same before it runs it: whoever
-// skipped a wake-up because of it is seen by its recheck (stop_spinning).
-// wake_one counts the spinner-to-be *before* it looks for an idle P, and looks again after taking
-// the count back: a submitter that skipped on seeing the count is covered by the second look.
+// runs on (processor::has_stealable_fresh). Nobody is woken for it then. Its owner makes up for
+// that when it leaves without taking it (next_local), and sysmon when it does not leave. A spinner
+// that finds work while being the last one does the same before it runs it: whoever skipped a
+// wake-up because of it is seen by its recheck (stop_spinning). wake_one counts the spinner-to-be
+// *before* it looks for an idle P, and looks again after taking the count back: a submitter that
+// skipped on seeing the count is covered by the second look.
 //
 // The idle bit is the one arbiter of an idle P: whoever takes it down owns what happens next.
 //   the sleeper itself (its timer or I/O came)   owner = its tag

@@ -9,6 +9,7 @@
 
 #include <utility>
 
+#include <weft/detail/fatal.hpp>
 #include "runtime/os.hpp"
 #include "sched/fiber_extension.hpp"
 #include "sched/runtime_state.hpp"
@@ -20,7 +21,7 @@ using detail::machine;
 
 lock_thread::lock_thread() {
   machine* m = detail::this_machine();
-  if (m == nullptr) return;
+  if (m == nullptr || m->current == &m->g0) return;
   fiber_core* g = m->current;
   detail::extension_of(g).home = m;
   if (m->lock_depth++ == 0) g->flags |= detail::fiber_is_pinned;
@@ -28,7 +29,7 @@ lock_thread::lock_thread() {
 
 lock_thread::~lock_thread() {
   machine* m = detail::this_machine();
-  if (m == nullptr || --m->lock_depth != 0) return;
+  if (m == nullptr || m->current == &m->g0 || --m->lock_depth != 0) return;
   m->current->flags &= static_cast<std::uint8_t>(~detail::fiber_is_pinned);
 }
 
@@ -51,15 +52,20 @@ void hand_to_home(machine* m, fiber_core* g) noexcept {
 }
 
 void wait_for_pinned(machine* m) noexcept {
+  runtime_state* rt = m->rt;
+  rt->pinned_asleep.fetch_add(1);
   if (processor* p = rt_enter(m)) {
     m->p = nullptr;
     p->owner.store(owner_claimed);
-    start_machine(m->rt, p, false);
+    if (!start_machine(rt, p, false) && !rt->stopping.load()) {
+      fatal("lock_thread: no thread can be started for the other fibers");
+    }
   }
   reattach_machine(m);
   rt_exit(m);
   while (m->pin_word.load(std::memory_order_relaxed) == 0) os::futex_wait(&m->pin_word, 0);
   const std::uint32_t why = m->pin_word.exchange(0, std::memory_order_acquire);
+  rt->pinned_asleep.fetch_sub(1);
   m->in_rt.store(1, std::memory_order_relaxed);
   if ((why & pin_go) == 0) return;
   m->pending = std::exchange(m->next_g, nullptr);
@@ -67,7 +73,7 @@ void wait_for_pinned(machine* m) noexcept {
 }
 
 void wake_pinned_for_stop(machine* m) noexcept {
-  m->pin_word.fetch_or(pin_stop, std::memory_order_relaxed);
+  m->pin_word.fetch_or(pin_stop, std::memory_order_release);
   os::futex_wake(&m->pin_word);
 }
 

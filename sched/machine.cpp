@@ -64,7 +64,8 @@ void* machine_main(void* argument) {
 
 // A new thread that will own p. Null when the limit or the kernel says no.
 machine* create_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
-  if (rt->machine_count.load() >= static_cast<std::uint32_t>(rt->opts.max_threads)) return nullptr;
+  const std::uint32_t in_use = rt->machine_count.load() - rt->pinned_asleep.load();
+  if (in_use >= static_cast<std::uint32_t>(rt->opts.max_threads)) return nullptr;
   auto* m = new (std::nothrow) machine;
   if (m == nullptr) return nullptr;
   m->rt = rt;
@@ -158,7 +159,7 @@ processor* rt_enter_slow(machine* m) noexcept {
   return nullptr;
 }
 
-void start_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
+bool start_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
   rt->machines_lock.lock();
   machine* m = rt->pool;
   if (m != nullptr) {
@@ -168,16 +169,17 @@ void start_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
     rt->machines_lock.unlock();
     m->wake_word.store(1, std::memory_order_release);
     os::futex_wake(&m->wake_word);
-    return;
+    return true;
   }
   m = rt->stopping.load() ? nullptr : create_machine(rt, p, spinning);
   rt->machines_lock.unlock();
-  if (m != nullptr) return;
+  if (m != nullptr) return true;
   // No thread to be had: the P waits for one that comes free, and its fibers for any other.
   p->fresh_since = no_parent;
   if (spinning) rt->spinning.fetch_sub(1);
   p->owner.store(owner_idle);
   rt->idle.put(p->index);
+  return false;
 }
 
 bool pool_sleep(machine* m) noexcept {

@@ -25,7 +25,6 @@ namespace weft::inline v0::detail {
 /// What sysmon saw an M do; see stall_watch.cpp.
 struct stall_mark {
   const fiber_core* g = nullptr;
-  std::uint64_t id = 0;
   std::uint32_t ticks = 0;
   [[nodiscard]] bool operator==(const stall_mark&) const = default;
 };
@@ -36,8 +35,8 @@ struct machine : machine_head {
   std::uint64_t tag = 0;
   std::uint64_t quick_tag = owner_never;  // the same, or not: see rt_enter_quick
   relaxed<fiber_core*> current{nullptr};  // whose stack we are on; &g0 between fibers
-  fiber_core* pending = nullptr;  // g0 is to dispatch this one
-  char* dead_stack = nullptr;     // stack of a fiber that ended while we had no P
+  fiber_core* pending = nullptr;          // g0 is to dispatch this one
+  char* dead_stack = nullptr;             // stack of a fiber that ended while we had no P
   std::uint8_t dead_stack_class = 0;
   eh_globals* eh = nullptr;  // this thread's; constant while the thread lives
   int* err = nullptr;        // &errno of this thread
@@ -51,13 +50,14 @@ struct machine : machine_head {
   fiber_core leaving;                // a dying fiber switches away from here: its G is in the pool
 
   // --- others
+  std::atomic<bool> announced{false};       // inside weft::blocking
   std::atomic<int> detached{0};             // runs user code without a P: its share of rt's count
   std::atomic<std::uint32_t> wake_word{0};  // pool: 1 = next_p or stop is set
   processor* next_p = nullptr;              // set by whoever takes it out of the pool
   bool next_spinning = false;
-  fiber_core* next_g = nullptr;             // likewise, for a pinned fiber
-  std::atomic<std::uint32_t> pin_word{0};   // see lock_thread.cpp
-  machine* pool_next = nullptr;  // under rt's machine lock
+  fiber_core* next_g = nullptr;            // likewise, for a pinned fiber
+  std::atomic<std::uint32_t> pin_word{0};  // see lock_thread.cpp
+  machine* pool_next = nullptr;            // under rt's machine lock
   machine* all_next = nullptr;
 
   // --- sysmon only

@@ -68,8 +68,9 @@ WEFT_INLINE fiber_core* leave_for(machine* m, processor* p, fiber_core* g,
       prepare_dispatch(m, p, next);
       return next;
     }
-    // Pinned, or still leaving its stack elsewhere. Waiting for it here, on a stack that somebody may be
-    // waiting for in turn, could deadlock; the scheduler's own stack is waited for by nobody.
+    // Pinned, or still leaving its stack elsewhere. Waiting for it here, on a stack that somebody
+    // may be waiting for in turn, could deadlock; the scheduler's own stack is waited for by
+    // nobody.
     m->pending = next;
   }
   return to_scheduler_loop(m);

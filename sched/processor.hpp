@@ -52,7 +52,8 @@ struct alignas(cache_line) processor {
   alignas(cache_line) std::atomic<std::uint32_t> looks{0};  // looks around
   std::atomic<std::uint32_t> budget{0};                     // dispatches until the next one
   relaxed<fiber_core*> runnext{nullptr};
-  relaxed<std::uint32_t> fresh_since{no_parent};  // `budget` when the running fiber last started one
+  relaxed<std::uint32_t> fresh_since{
+      no_parent};  // `budget` when the running fiber last started one
 
   // --- owner only
   std::uint32_t favours = 0;      // dispatches from the ring since the last one from `fresh`
@@ -100,8 +101,8 @@ struct alignas(cache_line) processor {
     return fresh_since == budget.load(std::memory_order_relaxed);
   }
   /// From any thread; a hint: is there anything for thieves? A lone fresh fiber is not while its
-  /// parent still runs: most often that waits for it in a moment, and it is hot here. sysmon sees to
-  /// it if not.
+  /// parent still runs: most often that waits for it in a moment, and it is hot here. sysmon sees
+  /// to it if not.
   [[nodiscard]] bool has_stealable_fresh() const noexcept {
     const std::uint32_t n = fresh.size();
     return n > 1 || (n == 1 && (!parent_runs() || lone_due.load(std::memory_order_relaxed)));

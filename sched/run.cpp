@@ -153,6 +153,7 @@ blocking_scope::blocking_scope() noexcept {
     }
   }
   m->current->reason = wait_reason::blocking;
+  m->announced.store(true, std::memory_order_relaxed);
   rt_exit(m);
 }
 
@@ -161,6 +162,7 @@ blocking_scope::~blocking_scope() {
   if (m == nullptr || m->current == &m->g0) return;
   fiber_core* g = m->current;
   g->reason = wait_reason::none;
+  m->announced.store(false, std::memory_order_relaxed);
   if (m->rt->stopping.load(std::memory_order_acquire)) {
     checkpoint();  // does not return
   }

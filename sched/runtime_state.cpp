@@ -250,6 +250,8 @@ void reclaim_step(fiber_core* g, void* context) {
     g->stack_lo = nullptr;
     g->entry = nullptr;  // it has run: what is left of its frames and closure is not destroyed
   }
+  // Names and labels are ours; values belong to the user, and their destructors do not run.
+  if (g->ext != nullptr && g->ext->locals.empty()) delete g->ext;
   g->ext = nullptr;
   g->flags &= static_cast<std::uint8_t>(~fiber_has_extension);
   fiber_unref(g);

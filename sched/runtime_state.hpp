@@ -51,6 +51,7 @@ class runtime_state {
   std::mutex machines_lock;  // pool and list; taken only when an M is started, parked or stopped
   machine* pool = nullptr;
   machine* all_machines = nullptr;
+  std::atomic<std::uint32_t> pinned_asleep{0};  // Ms in wait_for_pinned: not for other fibers
   std::atomic<std::uint32_t> machine_count{0};  // written under the lock, read by stats
   std::uint32_t next_machine_id = 1;
 
@@ -104,9 +105,9 @@ extern std::atomic<int> weft_threads;
 [[nodiscard]] runtime_stats stats_of(const runtime_state* rt);
 
 // --- machines (machine.cpp)
-/// Gives a claimed P to an M of the pool, or to a new thread. If no thread can be had, the P goes
-/// idle. Any thread.
-void start_machine(runtime_state* rt, processor* p, bool spinning) noexcept;
+/// Gives a claimed P to an M of the pool, or to a new thread. False: no thread can be had; the P is
+/// idle then. Any thread.
+bool start_machine(runtime_state* rt, processor* p, bool spinning) noexcept;
 /// Sleeps in the pool until somebody hands a P over. False: the runtime stops.
 [[nodiscard]] bool pool_sleep(machine* m) noexcept;
 /// m runs user code without a P from here on, or may: by itself, or by sysmon that takes its P.

@@ -23,8 +23,7 @@ p_status status_of(const processor* p) noexcept {
 }
 
 std::size_t queued(const processor* p) noexcept {
-  return p->queue.size() + p->fresh.size() +
-         (p->runnext != nullptr ? 1U : 0U);
+  return p->queue.size() + p->fresh.size() + (p->runnext != nullptr ? 1U : 0U);
 }
 
 int idle_threads(const runtime_state* rt) noexcept {

@@ -20,36 +20,60 @@ namespace {
 
 constexpr std::int64_t answer_limit_ns = 100'000'000;
 
-// One question at a time: `asked` is where the thread that gets the signal puts its frames.
-std::mutex question;
-std::atomic<frames*> asked{nullptr};
-std::atomic<std::uint32_t> answered{0};
+// What a thread says of itself. It runs the fiber, so it may read all of it.
+struct answer {
+  std::uint64_t id = 0;
+  std::uint64_t parent_id = 0;
+  const void* site = nullptr;
+  frames stack;
+};
 
-void on_question(int /*signal*/, siginfo_t* /*info*/, void* context) {
-  const int saved = errno;
-  frames* out = asked.exchange(nullptr, std::memory_order_acquire);
-  if (out == nullptr) return;  // too late, or somebody else's SIGURG
-  const machine* m = machine_here();
-  const auto* registers = &static_cast<const ucontext_t*>(context)->uc_mcontext;
+// One question at a time, under `question`: `asked` is the M that is to answer. Whoever moves it to
+// null owns `reply`: that M's signal handler, or the asker who has waited for long enough.
+std::mutex question;
+std::atomic<const machine*> asked{nullptr};
+std::atomic<std::uint32_t> answered{0};
+answer reply;
+struct sigaction previous_action;
+
+bool withdraw(const machine* m) noexcept {
+  return asked.compare_exchange_strong(m, nullptr, std::memory_order_acq_rel);
+}
+
+void answer_with(const machine* m, const ucontext_t* context) noexcept {
 #if defined(__x86_64__)
-  const auto pc = static_cast<std::uintptr_t>(registers->gregs[REG_RIP]);
-  const auto fp = static_cast<std::uintptr_t>(registers->gregs[REG_RBP]);
+  const auto pc = static_cast<std::uintptr_t>(context->uc_mcontext.gregs[REG_RIP]);
+  const auto fp = static_cast<std::uintptr_t>(context->uc_mcontext.gregs[REG_RBP]);
 #else
-  const auto pc = static_cast<std::uintptr_t>(registers->pc);
-  const auto fp = static_cast<std::uintptr_t>(registers->regs[29]);
+  const auto pc = static_cast<std::uintptr_t>(context->uc_mcontext.pc);
+  const auto fp = static_cast<std::uintptr_t>(context->uc_mcontext.regs[29]);
 #endif
-  out->count = 0;
-  if (m != nullptr) walk_from(m->current, pc, fp, out);
+  const fiber_core* g = m->current;
+  reply.id = g->id;
+  reply.parent_id = g->parent_id;
+  reply.site = g->site;
+  walk_from(g, pc, fp, &reply.stack);
   answered.store(1, std::memory_order_release);
   os::futex_wake(&answered);
+}
+
+void on_signal(int signal, siginfo_t* info, void* context) {
+  const int saved = errno;
+  const machine* m = machine_here();
+  if (m != nullptr && withdraw(m)) {
+    answer_with(m, static_cast<const ucontext_t*>(context));
+  } else if ((previous_action.sa_flags & SA_SIGINFO) != 0) {
+    previous_action.sa_sigaction(signal, info, context);
+  } else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN) {
+    previous_action.sa_handler(signal);
+  }
   errno = saved;
 }
 
-// The frames of what m runs right now. False: it did not answer in time.
-bool ask(const machine* m, frames* out) noexcept {
-  const std::lock_guard<std::mutex> one(question);
+// Fills `reply`. False: m did not answer in time.
+bool ask(const machine* m) noexcept {
   answered.store(0, std::memory_order_relaxed);
-  asked.store(out, std::memory_order_release);
+  asked.store(m, std::memory_order_release);
   const std::int64_t end = now_ns() + answer_limit_ns;
   const int tid = m->tid.load(std::memory_order_relaxed);
   if (::syscall(SYS_tgkill, ::getpid(), tid, SIGURG) == 0) {
@@ -57,25 +81,28 @@ bool ask(const machine* m, frames* out) noexcept {
       os::futex_wait(&answered, 0, end);
     }
   }
-  if (asked.exchange(nullptr, std::memory_order_acq_rel) != nullptr) return false;
+  if (withdraw(m)) return false;
   // It has taken the question: the answer is about to come.
   while (answered.load(std::memory_order_acquire) == 0) os::futex_wait(&answered, 0);
   return true;
 }
 
-void report(const machine* m, const fiber_core* g, std::int64_t lasted) noexcept {
-  log_format("weft: stall: fiber %llu keeps thread %u %s for %lld ms",
-             static_cast<unsigned long long>(g->id), m->id,
-             thread_sleeps(m) ? "blocked" : "busy", static_cast<long long>(lasted / 1'000'000));
-  frames f;
-  if (ask(m, &f)) {
-    log_frames(f);
-  } else {
-    log_line("  (the thread does not answer a signal)");
+void report(const machine* m, std::int64_t lasted) noexcept {
+  const char* how = thread_sleeps(m) ? "blocked" : "busy";
+  const auto ms = static_cast<long long>(lasted / 1'000'000);
+  const std::lock_guard<std::mutex> one(question);
+  if (!ask(m)) {
+    log_format("weft: stall: a fiber keeps thread %u %s for %lld ms; it does not take a signal",
+               m->id, how, ms);
+    return;
   }
-  const site_text site = describe_site(g->site);
+  if (reply.id == 0) return;  // the scheduler loop: it is over
+  log_format("weft: stall: fiber %llu keeps thread %u %s for %lld ms",
+             static_cast<unsigned long long>(reply.id), m->id, how, ms);
+  log_frames(reply.stack);
+  const site_text site = describe_site(reply.site);
   log_format("  created by %s in fiber %llu at %s:%u", site.function,
-             static_cast<unsigned long long>(g->parent_id), site.file, site.line);
+             static_cast<unsigned long long>(reply.parent_id), site.file, site.line);
 }
 
 const processor* processor_of(const runtime_state* rt, const machine* m) noexcept {
@@ -95,8 +122,8 @@ std::int64_t parse_duration_ns(const char* text) noexcept {
   struct {
     const char* name;
     std::int64_t ns;
-  } constexpr units[] = {{"", 1'000'000}, {"ns", 1}, {"us", 1'000}, {"ms", 1'000'000},
-                         {"s", 1'000'000'000}};
+  } constexpr units[] = {
+      {"", 1'000'000}, {"ns", 1}, {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}};
   for (const auto& u : units) {
     std::int64_t ns = 0;
     if (std::strcmp(unit, u.name) != 0) continue;
@@ -116,18 +143,20 @@ stall_watch::stall_watch() noexcept {
   static std::once_flag once;
   std::call_once(once, [] {
     struct sigaction action{};
-    action.sa_sigaction = &on_question;
+    action.sa_sigaction = &on_signal;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
     ::sigemptyset(&action.sa_mask);
-    ::sigaction(SIGURG, &action, nullptr);
+    ::sigaction(SIGURG, &action, &previous_action);
   });
 }
 
 void stall_watch::look_at(const runtime_state* rt, machine* m, std::int64_t now) noexcept {
   const fiber_core* g = m->current;
   const processor* p = processor_of(rt, m);
-  const stall_mark seen{g, g == nullptr ? 0 : g->id, p == nullptr ? 0 : p->ticks()};
-  if (g == nullptr || g == &m->g0 || !(seen == m->stall)) {
+  // (Without a P it cannot go on to another fiber.)
+  const stall_mark seen{g, p == nullptr ? m->stall.ticks : p->ticks()};
+  if (g == nullptr || g == &m->g0 || !(seen == m->stall) ||
+      m->announced.load(std::memory_order_relaxed)) {
     m->stall = seen;
     m->stall_since = now;
     m->stall_reported = false;
@@ -135,13 +164,17 @@ void stall_watch::look_at(const runtime_state* rt, machine* m, std::int64_t now)
   }
   if (m->stall_reported || now - m->stall_since < limit_) return;
   m->stall_reported = true;
-  report(m, g, now - m->stall_since);
+  report(m, now - m->stall_since);
 }
 
 void stall_watch::look(runtime_state* rt, std::int64_t now) noexcept {
   if (!on()) return;
-  const std::lock_guard<std::mutex> all(rt->machines_lock);
-  for (machine* m = rt->all_machines; m != nullptr; m = m->all_next) look_at(rt, m, now);
+  // Ms are added in front and stay until sysmon has ended: the lock is for the head only. (A log
+  // sink may wait for a lock whose owner wants to start an M.)
+  rt->machines_lock.lock();
+  machine* m = rt->all_machines;
+  rt->machines_lock.unlock();
+  for (; m != nullptr; m = m->all_next) look_at(rt, m, now);
 }
 
 }  // namespace weft::inline v0::detail

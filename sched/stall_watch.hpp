@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // WEFT_DEBUG=stalls=10ms: says which fiber keeps a thread busy, or blocked, for that long without a
-// call of weft's that switches, where it was started and where it is. For sysmon, which looks; a
-// signal (SIGURG, as Go's) makes the thread tell its stack, so a system call that is in progress
-// may return EINTR.
+// call of weft's that switches, where it was started and where it is. Time in weft::blocking does
+// not count. For sysmon, which looks; a signal (SIGURG, as Go's) makes the thread tell its stack,
+// so a system call that is in progress may return EINTR. The walk is by frame pointers: the caller
+// of a library function without one may be missing from it.
 #pragma once
 
 #include <cstdint>

@@ -8,7 +8,9 @@ namespace weft::inline v0 {
 
 /// While it lives, the fiber that has made it runs on this thread only, and no other fiber does. As
 /// Go's runtime.LockOSThread. Scopes nest. Made on a plain thread it does nothing. To be destroyed
-/// by the fiber that has made it. May throw std::bad_alloc.
+/// by the fiber that has made it. May throw std::bad_alloc. The process ends if no thread can be
+/// had for the other fibers (those of waiting locked ones do not count against
+/// options.max_threads).
 ///
 /// The price: when such a fiber parks, its thread sleeps, and waking it takes a hand-over from
 /// another thread (some 10 us instead of some 10 ns).

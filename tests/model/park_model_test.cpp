@@ -50,8 +50,8 @@ struct scene {
       o.linked.set(true);
       o.unlock();
     }
-    registers.set(1);                        // switch_stack
-    m.store(0, memory_order::release);       // switch_to, the landing side
+    registers.set(1);                   // switch_stack
+    m.store(0, memory_order::release);  // switch_to, the landing side
   }
 
   // pop_claimed and claim in waiter.hpp.

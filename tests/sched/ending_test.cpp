@@ -283,7 +283,7 @@ TEST(Ending, FibersThatHaveNotBegunDoNotBegin) {
     for (int i = 0; i < queued; ++i) {
       weft::go([&] {
         ++begun;
-        const auto end = std::chrono::steady_clock::now() + 5ms;
+        const auto end = std::chrono::steady_clock::now() + 20ms;
         while (std::chrono::steady_clock::now() < end) {
         }
       });

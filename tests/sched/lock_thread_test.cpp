@@ -22,8 +22,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Not inlined: a compiler may keep the thread's identity over a switch (docs/rules.md).
-__attribute__((noinline)) std::thread::id here() { return std::this_thread::get_id(); }
+// Not inlined, and not const: a compiler may keep the thread's identity over a switch
+// (docs/rules.md).
+__attribute__((noinline)) std::thread::id here() {
+  asm volatile("");
+  return std::this_thread::get_id();
+}
 
 TEST(LockThread, KeepsTheFiberOnItsThreadOverEveryKindOfWait) {
   weft::run([] {
@@ -138,6 +142,31 @@ TEST(LockThread, ARuntimeEndsWithALockedFiberParked) {
       locked.wait();
     });
   }
+}
+
+// A waiting locked fiber's thread does not count against max_threads, or nobody would be left.
+TEST(LockThread, SleepsWithASingleThreadAllowed) {
+  weft::run(weft::options{.procs = 1, .max_threads = 1}, [] {
+    const weft::lock_thread pin;
+    weft::sleep_for(1ms);
+  });
+}
+
+// Against the rules: the scope outlives its fiber. The next one can be locked all the same.
+TEST(LockThread, ALeakedScopeEndsWithItsFiber) {
+  weft::run(weft::options{.procs = 1}, [] {
+    std::unique_ptr<weft::lock_thread> leaked;
+    weft::spawn([&] { leaked = std::make_unique<weft::lock_thread>(); }).join();
+    static_cast<void>(leaked.release());  // NOLINT(bugprone-unused-return-value)
+    weft::spawn([] {
+      const weft::lock_thread pin;
+      const auto home = here();
+      for (int i = 0; i < 20; ++i) {
+        weft::yield();
+        EXPECT_EQ(here(), home);
+      }
+    }).join();
+  });
 }
 
 TEST(LockThread, DoesNothingOnAPlainThread) {
