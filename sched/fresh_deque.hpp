@@ -77,6 +77,8 @@ class basic_fresh_deque {
     const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
     // (Equal because a thief has announced the last ones: they are its own, as nobody contests.)
     if (head_.load(std::memory_order_relaxed) == tail) {
+      times_empty_.store(times_empty_.load(std::memory_order_relaxed) + 1,
+                         std::memory_order_relaxed);
       g = nullptr;
       return true;
     }
@@ -155,6 +157,12 @@ class basic_fresh_deque {
   }
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
 
+  /// From any thread; a hint. The same as some time ago: the oldest of then has been here since.
+  [[nodiscard]] std::uint64_t mark() const noexcept {
+    return (std::uint64_t{times_empty_.load(std::memory_order_relaxed)} << 32) |
+           head_.load(std::memory_order_relaxed);
+  }
+
  private:
   [[nodiscard]] static bool is_at_or_after(std::uint32_t i, std::uint32_t j) noexcept {
     return static_cast<std::int32_t>(i - j) >= 0;
@@ -203,6 +211,7 @@ class basic_fresh_deque {
   typename Sync::lock_type lock_;
   // --- the owner writes
   alignas(cache_line) typename Sync::template atomic<std::uint32_t> tail_{0};
+  typename Sync::template atomic<std::uint32_t> times_empty_{0};
   std::uint32_t limit_ = Initial;
   std::uint32_t mask_ = Initial - 1;
   slot* slots_ = initial_.data();

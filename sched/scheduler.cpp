@@ -23,6 +23,8 @@ namespace {
 constexpr std::uint32_t dispatch_budget = 64;
 constexpr std::uint32_t max_stolen = 64;
 constexpr std::int64_t oldest_period_ns = 1'000'000;
+constexpr std::int64_t ripe_ns = 50'000;
+constexpr std::int64_t ripe_beside_long_ns = 20'000;
 constexpr std::uint32_t max_spin_ns = 50'000;  // a wake-up costs the waker 8 us and takes 14 us
 
 }  // namespace
@@ -165,12 +167,29 @@ fiber_core* take_injected(processor* p) noexcept {
 
 // Half of what has not run yet, the oldest first; one is returned, the rest become p's own.
 fiber_core* steal_fresh(processor* victim, processor* p) noexcept {
-  if (!victim->has_stealable_fresh()) return nullptr;
   std::array<fiber_core*, max_stolen> got;
   const std::uint32_t n = victim->fresh.steal(got.data(), max_stolen);
   for (std::uint32_t i = 1; i < n; ++i) queue_fresh(p, got[i]);
   p->fresh_since = no_parent;
   return n == 0 ? nullptr : got[0];
+}
+
+// Whether p's fresh fibers are to be taken: their P does not come to the oldest of them soon. A
+// batch of short ones is done before another core has helped; it would only interrupt (a steal is a
+// membarrier, and each fiber a few cache misses). The oldest of a tree of fibers stands there for
+// long. Without the time to look twice (more workers than cores) everything is ripe.
+bool is_ripe(machine* m, const processor* p, std::int64_t now) noexcept {
+  if (!m->rt->spin_allowed) return true;
+  const std::uint64_t mark = p->fresh.mark();
+  if (m->sighted != p || m->sighted_mark != mark) {
+    m->sighted = p;
+    m->sighted_mark = mark;
+    m->sighted_ticks = p->ticks();
+    m->sighted_since = now;
+    return false;
+  }
+  const bool moves_on = p->ticks() != m->sighted_ticks;
+  return now - m->sighted_since >= (moves_on ? ripe_ns : ripe_beside_long_ns);
 }
 
 fiber_core* steal(machine* m, processor* p) noexcept {
@@ -182,7 +201,9 @@ fiber_core* steal(machine* m, processor* p) noexcept {
     processor* victim = rt->procs[i];
     if (victim == p) continue;
     fiber_core* g = victim->queue.steal_into(p->queue);
-    if (g == nullptr) g = steal_fresh(victim, p);
+    if (g == nullptr && victim->has_stealable_fresh() && is_ripe(m, victim, now_ns())) {
+      g = steal_fresh(victim, p);
+    }
     if (g != nullptr) {
       p->steals.store(p->steals.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       return g;
@@ -216,26 +237,54 @@ bool may_spin(machine* m) noexcept {
   return true;
 }
 
+enum class prospect : std::uint8_t { nothing, unripe, work };
+
+// What other Ps have for m.
+prospect look_at_others(machine* m, const processor* mine, std::int64_t now) noexcept {
+  prospect best = prospect::nothing;
+  for (const processor* p : m->rt->procs) {
+    if (p == mine) continue;
+    if (!p->queue.empty()) return prospect::work;
+    if (!p->has_stealable_fresh()) continue;
+    if (is_ripe(m, p, now)) return prospect::work;
+    best = prospect::unripe;
+    if (m->sighted == p) break;  // one at a time
+  }
+  return best;
+}
+
+bool has_own_work(const runtime_state* rt, const processor* p) noexcept {
+  return p->io->has_completions() || !rt->inject.empty() || !p->mailbox.empty() ||
+         p->has_io_requests.load(std::memory_order_relaxed);
+}
+
 // Waits briefly before the M sleeps: waking a core costs far more than looking a little longer.
 // Adaptive: the limit doubles when spinning paid and halves when it did not, so that an idle
-// process and a slow ticker do not burn CPU.
+// process and a slow ticker do not burn CPU. Other Ps are looked at once a microsecond: each look
+// costs them a cache miss.
 bool spin_for_work(machine* m, processor* p) noexcept {
-  if (!m->rt->spin_allowed || p->spin_limit < 1000) {
+  const runtime_state* rt = m->rt;
+  if (!rt->spin_allowed) return false;
+  const std::int64_t start = now_ns();
+  if (p->spin_limit < 1000) {
     // Nearly given up: try again now and then.
-    if (fast_rand(16) != 0 || !m->rt->spin_allowed) return false;
+    if (fast_rand(16) != 0 && look_at_others(m, p, start) == prospect::nothing) return false;
     p->spin_limit = 4000;
   }
-  const std::int64_t start = now_ns();
   const std::int64_t end = start + p->spin_limit;
   const std::int64_t timer = p->timers.next_when();
-  for (std::int64_t now = start; now < end && now < timer; now = now_ns()) {
-    for (int i = 0; i < 20; ++i) {
-      if (p->io->has_completions() || !m->rt->inject.empty() || !p->mailbox.empty() ||
-          p->has_io_requests.load(std::memory_order_relaxed) || work_anywhere(m->rt)) {
-        p->spin_limit = p->spin_limit * 2 < max_spin_ns ? p->spin_limit * 2 : max_spin_ns;
-        return true;
-      }
+  for (std::int64_t now = start; now < timer && !rt->stopping.load(std::memory_order_relaxed);
+       now = now_ns()) {
+    const prospect others = look_at_others(m, p, now);
+    bool found = others == prospect::work;
+    if (others == prospect::nothing && now >= end) break;
+    for (int i = 0; i < 20 && !found; ++i) {
+      found = has_own_work(rt, p);
       cpu_relax();
+    }
+    if (found) {
+      p->spin_limit = p->spin_limit * 2 < max_spin_ns ? p->spin_limit * 2 : max_spin_ns;
+      return true;
     }
   }
   p->spin_limit /= 2;
