@@ -209,13 +209,13 @@ class basic_fresh_deque {
   // --- thieves write
   alignas(cache_line) typename Sync::template atomic<std::uint32_t> head_{0};
   typename Sync::lock_type lock_;
+  alignas(cache_line) std::array<slot, Initial> initial_{};
   // --- the owner writes
   alignas(cache_line) typename Sync::template atomic<std::uint32_t> tail_{0};
   typename Sync::template atomic<std::uint32_t> times_empty_{0};
   std::uint32_t limit_ = Initial;
   std::uint32_t mask_ = Initial - 1;
   slot* slots_ = initial_.data();
-  std::array<slot, Initial> initial_{};
 };
 
 /// Zeroed pages from the kernel, for arrays of atomics.
