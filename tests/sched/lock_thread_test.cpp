@@ -48,13 +48,14 @@ TEST(LockThread, KeepsTheFiberOnItsThreadOverEveryKindOfWait) {
     auto echo = weft::spawn([to, back] {
       for (const int v : to) back.send(v);
     });
-    for (int i = 0; i < 200; ++i) {
+    constexpr int rounds = WEFT_TSAN || WEFT_ASAN ? 40 : 200;
+    for (int i = 0; i < rounds; ++i) {
       weft::yield();
       ASSERT_EQ(here(), home);
       to.send(i);
       ASSERT_EQ(back.recv(), i);
       ASSERT_EQ(here(), home);
-      if (i % 50 == 0) {
+      if (i % 20 == 0) {
         weft::sleep_for(1ms);
         ASSERT_EQ(here(), home);
         weft::blocking([] { std::this_thread::yield(); });
