@@ -83,35 +83,47 @@ void walk_self(frames* out) noexcept {
       out);
 }
 
+namespace {
+
+struct code_place {
+  const char* symbol;  // mangled
+  const char* module;
+  std::size_t offset;  // in the module, so that addr2line -e finds the line off-line
+};
+
+code_place place_of(std::uintptr_t pc) noexcept {
+  Dl_info info{};
+  if (::dladdr(reinterpret_cast<void*>(pc), &info) == 0) return {nullptr, "?", pc};
+  return {info.dli_sname, info.dli_fname != nullptr ? base_name(info.dli_fname) : "?",
+          pc - reinterpret_cast<std::uintptr_t>(info.dli_fbase)};
+}
+
+}  // namespace
+
 void print_frames(const frames& f, bool demangle) noexcept {
   for (std::size_t i = 0; i < f.count; ++i) {
-    Dl_info info{};
-    const bool known = ::dladdr(reinterpret_cast<void*>(f.pc[i]), &info) != 0;
-    if (known && info.dli_sname != nullptr) {
-      print_name(info.dli_sname, demangle);
+    const code_place at = place_of(f.pc[i]);
+    if (at.symbol != nullptr) {
+      print_name(at.symbol, demangle);
     } else {
       write_error("??");
     }
     write_error("(...)\n\t");
-    write_error(known && info.dli_fname != nullptr ? base_name(info.dli_fname) : "?");
+    write_error(at.module);
     write_error(" +");
-    // Relative to the module, so that addr2line -e finds the line off-line.
-    write_error_hex(f.pc[i] - (known ? reinterpret_cast<std::uintptr_t>(info.dli_fbase) : 0));
+    write_error_hex(at.offset);
     write_error("\n");
   }
 }
 
 void log_frames(const frames& f) noexcept {
   for (std::size_t i = 0; i < f.count; ++i) {
-    Dl_info info{};
-    const bool known = ::dladdr(reinterpret_cast<void*>(f.pc[i]), &info) != 0;
-    const char* mangled = known && info.dli_sname != nullptr ? info.dli_sname : "??";
+    const code_place at = place_of(f.pc[i]);
+    const char* symbol = at.symbol != nullptr ? at.symbol : "??";
     int status = 0;
-    char* readable = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
-    const std::uintptr_t base = known ? reinterpret_cast<std::uintptr_t>(info.dli_fbase) : 0;
-    log_format("  %s +0x%zx", known && info.dli_fname != nullptr ? base_name(info.dli_fname) : "?",
-               static_cast<std::size_t>(f.pc[i] - base));
-    log_format("    %s", readable != nullptr ? readable : mangled);
+    char* readable = abi::__cxa_demangle(symbol, nullptr, nullptr, &status);
+    log_format("  %s +0x%zx", at.module, at.offset);
+    log_format("    %s", readable != nullptr ? readable : symbol);
     std::free(readable);
   }
 }

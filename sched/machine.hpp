@@ -19,6 +19,7 @@
 #include "runtime/sync_policy.hpp"
 #include "sched/handoff.hpp"
 #include "sched/processor.hpp"
+#include "sched/sighting.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -45,11 +46,7 @@ struct machine : machine_head {
   std::uint32_t epoch = 0;
   std::uint32_t lock_depth = 0;  // lock_thread scopes of the fiber that is pinned here
   bool spinning = false;
-  // An oldest fresh fiber of another P that this M has its eye on; see is_ripe.
-  const processor* sighted = nullptr;
-  std::uint64_t sighted_mark = 0;
-  std::uint32_t sighted_ticks = 0;
-  std::int64_t sighted_since = 0;
+  sighting eye;                      // on the fresh fibers of other Ps
   std::int64_t sleep_until = never;  // the first timer of the P it has offered
   fiber_core g0;                     // the scheduler loop, on the thread's own stack
   fiber_core leaving;                // a dying fiber switches away from here: its G is in the pool

@@ -23,8 +23,6 @@ namespace {
 constexpr std::uint32_t dispatch_budget = 64;
 constexpr std::uint32_t max_stolen = 64;
 constexpr std::int64_t oldest_period_ns = 1'000'000;
-constexpr std::int64_t ripe_ns = 50'000;
-constexpr std::int64_t ripe_beside_long_ns = 20'000;
 constexpr std::uint32_t max_spin_ns = 50'000;  // a wake-up costs the waker 8 us and takes 14 us
 
 }  // namespace
@@ -174,22 +172,9 @@ fiber_core* steal_fresh(processor* victim, processor* p) noexcept {
   return n == 0 ? nullptr : got[0];
 }
 
-// Whether p's fresh fibers are to be taken: their P does not come to the oldest of them soon. A
-// batch of short ones is done before another core has helped; it would only interrupt (a steal is a
-// membarrier, and each fiber a few cache misses). The oldest of a tree of fibers stands there for
-// long. Without the time to look twice (more workers than cores) everything is ripe.
+// Without the time to look twice (more workers than cores) everything is ripe.
 bool is_ripe(machine* m, const processor* p, std::int64_t now) noexcept {
-  if (!m->rt->spin_allowed) return true;
-  const std::uint64_t mark = p->fresh.mark();
-  if (m->sighted != p || m->sighted_mark != mark) {
-    m->sighted = p;
-    m->sighted_mark = mark;
-    m->sighted_ticks = p->ticks();
-    m->sighted_since = now;
-    return false;
-  }
-  const bool moves_on = p->ticks() != m->sighted_ticks;
-  return now - m->sighted_since >= (moves_on ? ripe_ns : ripe_beside_long_ns);
+  return !m->rt->spin_allowed || m->eye.is_ripe(p, m->p, now);
 }
 
 fiber_core* steal(machine* m, processor* p) noexcept {
@@ -248,7 +233,6 @@ prospect look_at_others(machine* m, const processor* mine, std::int64_t now) noe
     if (!p->has_stealable_fresh()) continue;
     if (is_ripe(m, p, now)) return prospect::work;
     best = prospect::unripe;
-    if (m->sighted == p) break;  // one at a time
   }
   return best;
 }
