@@ -215,7 +215,7 @@ bool unlink_joiner(fiber_core* g) noexcept {
 // from before the fiber's state changes. The bound is for the unforeseen: better a leak than a
 // process that does not end.
 void wait_for_waker(const fiber_core* g) noexcept {
-  const std::int64_t end = now_ns() + 1'000'000'000;
+  const std::int64_t end = now_ns() + 10'000'000'000;
   while (g->state.load(std::memory_order_acquire) == fiber_state::waiting && now_ns() < end) {
     ::sched_yield();
   }

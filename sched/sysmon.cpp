@@ -149,6 +149,12 @@ void trim_if_due(sysmon_state& s, std::int64_t now) noexcept {
   if (stack_pool_stats().in_depot > trim_above) stack_pool_trim();
 }
 
+// A plain thread inside ready() keeps check_deadlock from its answer and does not ask again when it
+// leaves: nobody goes to bed before it. One that comes later wakes a worker, which wakes sysmon.
+bool all_is_quiet(const runtime_state* rt) noexcept {
+  return rt->idle.count() == rt->n_procs && rt->detached.load() == 0 && rt->external.load() == 0;
+}
+
 // All Ps idle: sleep until a worker leaves idleness.
 void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   rt->sysmon_word.store(0);
@@ -182,7 +188,7 @@ void* sysmon_main(void* argument) {
     s.quiet_rounds = acted ? 0 : s.quiet_rounds + 1;
     if (acted) s.tick = min_tick_ns;
     if (s.quiet_rounds > 20 && s.tick < max_tick_ns) s.tick = std::min(s.tick * 2, max_tick_ns);
-    if (s.quiet_rounds > 30 && rt->idle.count() == rt->n_procs && rt->detached.load() == 0) {
+    if (s.quiet_rounds > 30 && all_is_quiet(rt)) {
       deep_sleep(rt, s);
       continue;
     }

@@ -314,11 +314,15 @@ TEST(server, idle_connections_are_closed_without_a_word) {
   options.idle_timeout = 50ms;
   with_server(std::move(options), [](test_server& s) {
     raw_client fresh(s.port());
-    raw_client used(s.port());
-    ASSERT_TRUE(used.send(get_root));
-    ASSERT_TRUE(used.receive().has_value());
+    std::optional<raw_client> used;
+    for (;;) {
+      const auto begun = weft::clock::now();
+      used.emplace(s.port());
+      if (used->send(get_root) && used->receive().has_value()) break;
+      ASSERT_GE(weft::clock::now() - begun, 50ms) << "closed before its time";
+    }
     EXPECT_TRUE(fresh.at_end());
-    EXPECT_TRUE(used.at_end());
+    EXPECT_TRUE(used->at_end());
   });
 }
 
@@ -337,7 +341,9 @@ TEST(server, a_long_idle_connection_still_serves) {
 
 TEST(server, an_exception_in_a_handler_is_500_and_the_end) {
   std::vector<std::string> lines;
-  weft::set_log_sink([&](std::string_view line) { lines.emplace_back(line); });
+  weft::set_log_sink([&](std::string_view line) {
+    if (line.starts_with("weft: http:")) lines.emplace_back(line);
+  });
   with_server(quick_options(), [](test_server& s) {
     raw_client c(s.port());
     ASSERT_TRUE(c.send("GET /throw HTTP/1.1\r\nHost: a\r\n\r\n"));

@@ -94,9 +94,17 @@ TEST_F(CloseTest, APortCanBeListenedOnAgainAsSoonAsCloseReturns) {
       weft::fiber waiter =
           weft::spawn([ref = &*ln] { EXPECT_EQ(ref->accept().error(), weft::errc::closed); });
       until_waiting(1);
+      const auto begun = std::chrono::steady_clock::now();
       ln->close();
+      // Its limit for a poll that another P has armed; past it, the kernel lets go when that P
+      // runs.
+      const bool gave_up = std::chrono::steady_clock::now() - begun >= 100ms;
       waiter.join();
       auto again = weft::net::listen("tcp", where);
+      while (gave_up && !again && std::chrono::steady_clock::now() - begun < 20s) {
+        weft::yield();
+        again = weft::net::listen("tcp", where);
+      }
       ASSERT_TRUE(again) << again.error().message();
       *ln = std::move(*again);
     }

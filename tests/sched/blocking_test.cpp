@@ -124,13 +124,19 @@ TEST(Blocking, StressSectionsThatCallWeftInside) {
   });
 }
 
+// One that spins does so in every round; the first may still see the start of the Ms.
 TEST(Blocking, AnIdleRuntimeUsesNoCpu) {
   weft::run([] {
     weft::sleep_for(50ms);  // spinning has calmed down
-    const std::int64_t before = cpu_ns();
-    weft::sleep_for(500ms);
     // 2 % of one core is far above what is measured (0.0) and far below a spinning worker.
-    EXPECT_LT(cpu_ns() - before, WEFT_TSAN || WEFT_ASAN ? 100'000'000 : 10'000'000);
+    constexpr std::int64_t limit = WEFT_TSAN || WEFT_ASAN ? 100'000'000 : 10'000'000;
+    std::int64_t used = limit;
+    for (int round = 0; round < 5 && used >= limit; ++round) {
+      const std::int64_t before = cpu_ns();
+      weft::sleep_for(500ms);
+      used = cpu_ns() - before;
+    }
+    EXPECT_LT(used, limit);
   });
 }
 
