@@ -71,7 +71,7 @@ bool sleep_idle(machine* m) noexcept {
   p->io->prepare_wait();
   m->sleep_until = p->timers.next_when();
   if (protocol::give_up(m)) return true;
-  if (rt->idle.count() == rt->n_procs) check_deadlock(rt);
+  if (rt->idle.count() == rt->n_procs.load()) check_deadlock(rt);
   rt_exit(m);
   std::int64_t timeout = -1;
   if (m->sleep_until != never) {

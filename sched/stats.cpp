@@ -55,7 +55,7 @@ runtime_stats stats_of(const runtime_state* rt) {
   if (rt == nullptr) return s;
   s.live.fibers = static_cast<std::int64_t>(rt->live_fibers());
   count_states(rt, s);
-  s.procs = rt->n_procs;
+  s.procs = rt->n_procs.load();
   s.idle_procs = rt->idle.count();
   s.detached = rt->detached.load();
   s.handoffs = rt->handoffs.load();

@@ -25,6 +25,7 @@ constexpr std::int64_t min_tick_ns = 50'000;
 constexpr std::int64_t max_tick_ns = 2'000'000;  // bounds the lateness of timers beside long fibers
 constexpr std::int64_t hog_ns = 10'000'000;
 constexpr std::int64_t trim_period_ns = 1'000'000'000;
+constexpr std::int64_t review_period_ns = 1'000'000'000;
 constexpr std::uint64_t trim_above = 256;  // depot stacks
 
 std::int64_t cpu_time_of(const machine* m) noexcept {
@@ -55,9 +56,10 @@ bool thread_sleeps(const machine* m) noexcept {
 
 namespace {
 
-// Is there anything that p's queue, timers or ring could do if somebody ran it?
+// Is there anything that p's queue, timers or ring could do if somebody ran it? (Or anybody: to
+// retire is work, too.)
 bool work_waits(const runtime_state* rt, const processor* p, std::int64_t now) noexcept {
-  return p->has_queued() || p->runnext != nullptr || !p->mailbox.empty() ||
+  return procs_change_due(p) || p->has_queued() || p->runnext != nullptr || !p->mailbox.empty() ||
          p->has_io_requests.load(std::memory_order_relaxed) || !rt->inject.empty() ||
          p->timers.next_when() <= now || p->io->armed() > 0;
 }
@@ -136,6 +138,7 @@ void help_busy(runtime_state* rt, std::int64_t now) noexcept {
 }
 
 struct sysmon_state {
+  std::int64_t next_review = 0;
   sched_trace trace;
   stall_watch stalls;
   std::int64_t tick = min_tick_ns;
@@ -152,7 +155,17 @@ void trim_if_due(sysmon_state& s, std::int64_t now) noexcept {
 // A plain thread inside ready() keeps check_deadlock from its answer and does not ask again when it
 // leaves: nobody goes to bed before it. One that comes later wakes a worker, which wakes sysmon.
 bool all_is_quiet(const runtime_state* rt) noexcept {
-  return rt->idle.count() == rt->n_procs && rt->detached.load() == 0 && rt->external.load() == 0;
+  const int n = rt->n_procs.load();
+  return rt->idle.count() == n && rt->wanted_procs.load() == n && rt->detached.load() == 0 &&
+         rt->external.load() == 0;
+}
+
+void see_to_procs(runtime_state* rt, sysmon_state& s, std::int64_t now) noexcept {
+  if (now >= s.next_review) {
+    s.next_review = now + review_period_ns;
+    review_procs(rt);
+  }
+  if (rt->wanted_procs.load() != rt->n_procs.load()) nudge_procs(rt);
 }
 
 // All Ps idle: sleep until a worker leaves idleness.
@@ -162,7 +175,7 @@ void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   // The worker that went idle last may have looked while somebody was still on his way out of
   // ready(); nobody else would look again.
   check_deadlock(rt);
-  if (rt->idle.count() == rt->n_procs && !rt->stopping.load()) {
+  if (all_is_quiet(rt) && !rt->stopping.load()) {
     const bool to_trim = stack_pool_stats().in_depot > trim_above;
     const std::int64_t until = std::min(to_trim ? now_ns() + trim_period_ns : never, s.trace.due());
     os::futex_wait(&rt->sysmon_word, 0, until == never ? -1 : until);
@@ -182,6 +195,7 @@ void* sysmon_main(void* argument) {
     bool acted = false;
     for (processor* p : rt->procs) acted |= examine(rt, p, now);
     help_busy(rt, now);
+    see_to_procs(rt, s, now);
     trim_if_due(s, now);
     s.trace.look(rt, now);
     s.stalls.look(rt, now);
