@@ -108,6 +108,11 @@ void epoll_poller::disarm(int fd, unsigned direction, std::uint64_t key) noexcep
 }
 
 bool epoll_poller::disarm_all() noexcept {
+  try {
+    always_ready_.reserve(always_ready_.size() + armed());
+  } catch (const std::bad_alloc&) {
+    return true;  // the caller asks again
+  }
   for (std::size_t fd = 0; fd < registrations_.size(); ++fd) {
     const registration r = registrations_[fd];
     for (const unsigned side : {read_side, write_side}) {

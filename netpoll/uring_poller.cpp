@@ -117,8 +117,9 @@ void uring_poller::disarm(int, unsigned, std::uint64_t key) noexcept {
 
 bool uring_poller::disarm_all() noexcept {
   if (!open_ || armed() == 0) return true;
-  io_uring_sqe* entry = can_disarm_all_ ? next_entry() : nullptr;
-  if (entry == nullptr) return false;
+  if (!can_disarm_all_) return false;
+  io_uring_sqe* entry = next_entry();
+  if (entry == nullptr) return true;  // the caller asks again
   io_uring_prep_cancel64(entry, 0, IORING_ASYNC_CANCEL_ANY);
   io_uring_sqe_set_data64(entry, disarm_all_key);
   static_cast<void>(io_uring_submit(&ring_));

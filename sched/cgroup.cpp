@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/cgroup.hpp"
 
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <system_error>
 #include <vector>
@@ -32,9 +34,10 @@ std::string unescaped(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     int code = 0;
-    const bool escaped = text[i] == '\\' && i + 3 < text.size() &&
-                         std::from_chars(&text[i + 1], &text[i + 4], code, 8).ptr == &text[i + 4];
-    out += escaped ? static_cast<char>(code) : text[i];
+    const char* at = text.data() + i;
+    const bool escaped = *at == '\\' && i + 3 < text.size() &&
+                         std::from_chars(at + 1, at + 4, code, 8).ptr == at + 4;
+    out += escaped ? static_cast<char>(code) : *at;
     if (escaped) i += 3;
   }
   return out;
@@ -121,12 +124,16 @@ double quota_in(std::string_view groups, std::string_view mounts, bool is_v2,
 
 std::string read_all(const char* path) {
   std::string out;
-  if (std::FILE* f = std::fopen(path, "re")) {
-    char buffer[4096];
-    for (std::size_t n = 0; (n = std::fread(buffer, 1, sizeof(buffer), f)) > 0;) {
-      out.append(buffer, n);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> f(std::fopen(path, "re"), &std::fclose);
+  if (f == nullptr) {
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+      throw std::system_error(errno, std::system_category(), path);
     }
-    std::fclose(f);
+    return out;
+  }
+  char buffer[4096];
+  for (std::size_t n = 0; (n = std::fread(buffer, 1, sizeof(buffer), f.get())) > 0;) {
+    out.append(buffer, n);
   }
   return out;
 }

@@ -17,7 +17,8 @@ using line_reader = std::function<std::string(const std::string& path)>;
 [[nodiscard]] double cgroup_quota(std::string_view groups, std::string_view mounts,
                                   const line_reader& first_line);
 
-/// Of this process, now.
+/// Of this process, now. Throws when a file that is there cannot be read for want of descriptors or
+/// memory: that is not the same as no quota.
 [[nodiscard]] double cgroup_quota();
 
 }  // namespace weft::inline v0::detail

@@ -21,13 +21,13 @@ int affinity_count() noexcept {
 
 }  // namespace
 
-int default_procs() noexcept {
+int default_procs(int fallback) noexcept {
   const int most = std::min(affinity_count(), max_procs);
   double quota = 0;
   try {
     quota = cgroup_quota();
-  } catch (...) {
-    quota = 0;  // out of memory while reading a limit: go without it
+  } catch (const std::exception&) {
+    return std::min(fallback, most);
   }
   if (quota <= 0 || quota >= most) return most;
   return std::max(1, static_cast<int>(std::ceil(quota)));

@@ -2,7 +2,7 @@
 // Another number of Ps in a runtime at work: by hand, or because affinity or a cgroup quota has
 // changed.
 //
-// From outside only `wanted_procs` is set. The rest is done by owners, in their scheduler loops, so
+// From outside only `wish` is set. The rest is done by owners, in their scheduler loops, so
 // nobody touches what is a P's own:
 //   A P whose number is not below it retires: it hands on its fibers, timers, polls and caches and
 //   becomes owner_retired. It leaves `n_procs` last: until then it counts as busy, and what it
@@ -20,7 +20,8 @@
 // What plain threads hand over goes to P 0.
 #include <sched.h>
 
-#include <system_error>
+#include <cstdlib>
+#include <exception>
 
 #include <weft/error.hpp>
 #include <weft/run.hpp>
@@ -34,12 +35,6 @@ namespace {
 
 // Polls that another thread has armed complete when that one next enters the kernel: a tick away.
 constexpr std::int64_t disarm_limit_ns = 50'000'000;
-
-void set_retired(processor* p, bool value) noexcept {
-  p->io_lock.lock();
-  p->retired.store(value, std::memory_order_relaxed);
-  p->io_lock.unlock();
-}
 
 bool hand_on_timers(runtime_state* rt, processor* p) noexcept {
   if (p->timers.size() == 0) return true;
@@ -78,14 +73,13 @@ bool hand_on_polls(runtime_state* rt, processor* p) noexcept {
 // It cannot be done: p stays in service, and is not asked again.
 void stay(runtime_state* rt, const processor* p, const char* why) noexcept {
   log_format("weft: P %d stays: %s", p->index, why);
-  int wanted = rt->wanted_procs.load();
-  while (wanted <= p->index && !rt->wanted_procs.compare_exchange_weak(wanted, p->index + 1)) {
+  int least = rt->least_procs.load();
+  while (least <= p->index && !rt->least_procs.compare_exchange_weak(least, p->index + 1)) {
   }
 }
 
 // Everything that others wait for goes elsewhere. False: not yet, or never.
 bool hand_on_all(runtime_state* rt, processor* p) noexcept {
-  look_around(p);  // the last requests to arm
   if (!p->io->disarm_all()) {
     stay(rt, p, "this kernel does not take back all polls at once");
     return false;
@@ -98,16 +92,22 @@ bool hand_on_all(runtime_state* rt, processor* p) noexcept {
   return true;
 }
 
+// From here on nothing is handed over to p. False: something was, at the last moment.
+bool close_door(processor* p) noexcept {
+  p->io_lock.lock();
+  const bool closed = p->io_requests == nullptr;
+  if (closed) p->retired.store(true, std::memory_order_relaxed);
+  p->io_lock.unlock();
+  return closed;
+}
+
 // m's P leaves service; or stays for now.
 void retire(machine* m, processor* p) noexcept {
   runtime_state* rt = m->rt;
   stop_spinning(m, false);
-  set_retired(p, true);
-  heavy_barrier();  // pairs with the one of migrate(): see the file's top
-  if (!hand_on_all(rt, p)) {
-    set_retired(p, false);
-    return;
-  }
+  if (!hand_on_all(rt, p) || !close_door(p)) return;
+  heavy_barrier();  // pairs with migrate(): see the file's top
+  hand_on_fibers(rt, p);
   p->fresh.trim();
   p->fibers.flush();
   p->stacks.flush();
@@ -128,7 +128,9 @@ processor* claim_retired(runtime_state* rt, int index) {
   processor* p = rt->procs[static_cast<std::size_t>(index)];
   std::uint64_t retired = owner_retired;
   if (!p->owner.compare_exchange_strong(retired, owner_claimed)) return nullptr;
-  set_retired(p, false);
+  p->io_lock.lock();
+  p->retired.store(false, std::memory_order_relaxed);
+  p->io_lock.unlock();
   return p;
 }
 
@@ -136,21 +138,25 @@ processor* claim_retired(runtime_state* rt, int index) {
 void put_into_service(runtime_state* rt) noexcept {
   rt->more_procs.store(false, std::memory_order_relaxed);
   rt->procs.front()->alone = false;  // before there is anybody who could steal
-  const int wanted = rt->wanted_procs.load();
+  const int wanted = rt->wanted_procs();
   for (int i = 1; i < wanted; ++i) {
     processor* p = nullptr;
     try {
       p = claim_retired(rt, i);
     } catch (const std::exception& e) {  // no memory, no descriptors
       log_format("weft: no more than %d procs for now: %s", i, e.what());
-      int expected = wanted;
-      rt->wanted_procs.compare_exchange_strong(expected, rt->n_procs.load());
+      int wish = rt->wish.load();
+      if (std::abs(wish) == wanted) {
+        rt->wish.compare_exchange_strong(wish, wish < 0 ? -i : i);
+      }
       break;
     }
     if (p == nullptr) continue;
     rt->n_procs.fetch_add(1);
     p->owner.store(owner_idle);
     rt->idle.put(i);
+    // A message or a request that came when its bit was not up yet.
+    if (!p->mailbox.empty() || p->has_io_requests.load()) wake_processor(rt, p);
   }
   wake_if_idle(rt);
 }
@@ -166,32 +172,46 @@ void change_procs(machine* m) noexcept {
   }
 }
 
+bool procs_settled(const runtime_state* rt) noexcept {
+  const int wanted = rt->wanted_procs();
+  if (rt->procs.size() < static_cast<std::size_t>(wanted)) return false;
+  for (const processor* p : rt->procs) {
+    if (p->retired.load(std::memory_order_relaxed) != (p->index >= wanted)) return false;
+  }
+  return true;
+}
+
+// One idle P at a time: its M takes the next that is to go when it has lost this one.
 void nudge_procs(runtime_state* rt) noexcept {
-  if (rt->n_procs.load() < rt->wanted_procs.load()) {
+  if (procs_settled(rt)) return;
+  if (rt->n_procs.load() < rt->wanted_procs()) {
     rt->more_procs.store(true, std::memory_order_relaxed);
   }
+  bool one = false;
   for (processor* p : rt->procs) {
     if (p->retired.load(std::memory_order_relaxed) || !procs_change_due(p)) continue;
     p->attention.store(true, std::memory_order_relaxed);
-    if (rt->idle.has(p->index)) wake_processor(rt, p);
+    if (!rt->idle.has(p->index) || (one && p->index != 0)) continue;
+    one |= p->index != 0;
+    wake_processor(rt, p);
   }
 }
 
 void review_procs(runtime_state* rt) noexcept {
-  if (rt->procs_by_hand.load(std::memory_order_relaxed)) return;
-  const int n = default_procs();
+  int before = rt->wish.load();
+  if (before < 0) return;
+  const int n = default_procs(before);
   rt->cores = n;
-  const int before = rt->wanted_procs.exchange(n);
-  if (before != n && debug_option("procs") != nullptr) {
-    log_format("weft: procs: %d, were %d", n, before);
-  }
+  // (Unless it was set by hand meanwhile.)
+  if (before == n || !rt->wish.compare_exchange_strong(before, n)) return;
+  if (debug_option("procs") != nullptr) log_format("weft: procs: %d, were %d", n, before);
 }
 
 int want_procs(runtime_state* rt, int n) noexcept {
-  rt->procs_by_hand = n != 0;
-  const int before = rt->wanted_procs.exchange(n != 0 ? n : default_procs());
+  if (n == 0) rt->cores = default_procs();
+  const int before = rt->wish.exchange(n != 0 ? -n : rt->cores);
   sysmon_wake(rt);
-  return before;
+  return std::abs(before);
 }
 
 namespace {

@@ -294,9 +294,8 @@ std::unique_ptr<runtime_state> runtime_start(const options& o) {
   rt->opts.stack_size = chosen_stack_size(o);
   rt->stack_class = static_cast<std::uint8_t>(stack_class_for(rt->opts.stack_size));
   rt->cores = cores;
-  rt->procs_by_hand = chosen != 0;
   rt->n_procs = n;
-  rt->wanted_procs = n;
+  rt->wish = chosen != 0 ? -n : n;
   rt->idle.set_procs(n);
   rt->coarse_now.store(now_ns());
   set_debug_modes(rt.get());

@@ -56,12 +56,12 @@ class runtime_state {
 
   options opts;
   std::uint8_t stack_class = 0;  // of opts.stack_size
-  // The Ps in service; `wanted_procs` of them are to be. See procs_change.cpp.
+  // The Ps in service, and those that are to be. See procs_change.cpp.
   std::atomic<int> n_procs{0};
-  std::atomic<int> wanted_procs{0};
-  std::atomic<bool> more_procs{false};     // sysmon to P 0's owner: see to those that are missing
-  std::atomic<bool> procs_by_hand{false};  // else sysmon reads affinity and quota again
-  relaxed<int> cores{1};                   // that affinity and quota allow
+  std::atomic<int> wish{0};  // their number, negative if set by hand: one word, one truth
+  std::atomic<bool> more_procs{false};  // sysmon to P 0's owner: see to those that are missing
+  std::atomic<int> least_procs{1};      // some cannot retire
+  relaxed<int> cores{1};                // that affinity and quota allow
   processor_table procs;
 
   idle_set idle;
@@ -95,6 +95,12 @@ class runtime_state {
   root_slot root;  // filled by ctx/ (runtime_hooks.hpp)
 
   [[nodiscard]] std::uint64_t live_fibers() const noexcept;
+  [[nodiscard]] WEFT_INLINE int wanted_procs() const noexcept {
+    const int n = wish.load(std::memory_order_relaxed);
+    const int least = least_procs.load(std::memory_order_relaxed);
+    const int wanted = n < 0 ? -n : n;
+    return wanted < least ? least : wanted;
+  }
   /// With more workers than cores a spinner would take the core from the one it waits for.
   [[nodiscard]] bool spin_allowed() const noexcept {
     return spin_wanted && n_procs.load(std::memory_order_relaxed) <= cores;
@@ -247,7 +253,8 @@ void check_deadlock(runtime_state* rt) noexcept;
 void drain_io_requests(processor* p, fiber_list* ready_list) noexcept;
 
 // --- procs.cpp
-[[nodiscard]] int default_procs() noexcept;
+/// What affinity and cgroup quota allow; `fallback` if that cannot be read just now.
+[[nodiscard]] int default_procs(int fallback = 1) noexcept;
 
 // --- processor_pool.cpp
 /// A P for rt with number `index`, owner_claimed. Throws when there is no memory or no poller.
@@ -258,13 +265,15 @@ void return_processor(processor* p);
 /// Is p to leave service, or (P 0's part) are others to enter it? A few plain loads.
 [[nodiscard]] WEFT_INLINE bool procs_change_due(const processor* p) noexcept {
   const runtime_state* rt = p->rt;
-  return p->index >= rt->wanted_procs.load(std::memory_order_relaxed) ||
+  return p->index >= rt->wanted_procs() ||
          (p->index == 0 && rt->more_procs.load(std::memory_order_relaxed));
 }
 /// Does m's part of that. From the scheduler loop, in a runtime section with a P; m may have lost
 /// the P afterwards.
 void change_procs(machine* m) noexcept;
-/// Asks those concerned to come. From sysmon, again and again.
+/// Is every P in service that is to be, and no other?
+[[nodiscard]] bool procs_settled(const runtime_state* rt) noexcept;
+/// Asks those concerned to come, if there are any. From sysmon, again and again.
 void nudge_procs(runtime_state* rt) noexcept;
 /// Affinity or quota may have changed: sysmon asks now and then, unless the number was set by hand.
 void review_procs(runtime_state* rt) noexcept;

@@ -385,7 +385,8 @@ bool migrate(const processor* p, fiber_core* g) noexcept {
   target->mailbox.push(g);
   // Its owner sees the mailbox at its next look; if it sleeps, it must be woken itself.
   target->attention.store(true, std::memory_order_relaxed);
-  wake_processor(rt, target);  // with a heavy barrier; pairs with the one of retire()
+  wake_processor(rt, target);  // changes a word atomically, which is a fence
+  full_fence();                // (not everywhere); pairs with the heavy barrier of retire()
   if (target->retired.load(std::memory_order_relaxed)) {
     rt->inject.push(target->mailbox.pop(~0U));
     wake_if_idle(rt);

@@ -138,7 +138,7 @@ void help_busy(runtime_state* rt, std::int64_t now) noexcept {
 }
 
 struct sysmon_state {
-  std::int64_t next_review = 0;
+  std::int64_t next_review = now_ns() + review_period_ns;  // the start has just looked
   sched_trace trace;
   stall_watch stalls;
   std::int64_t tick = min_tick_ns;
@@ -155,8 +155,7 @@ void trim_if_due(sysmon_state& s, std::int64_t now) noexcept {
 // A plain thread inside ready() keeps check_deadlock from its answer and does not ask again when it
 // leaves: nobody goes to bed before it. One that comes later wakes a worker, which wakes sysmon.
 bool all_is_quiet(const runtime_state* rt) noexcept {
-  const int n = rt->n_procs.load();
-  return rt->idle.count() == n && rt->wanted_procs.load() == n && rt->detached.load() == 0 &&
+  return rt->idle.count() == rt->n_procs.load() && procs_settled(rt) && rt->detached.load() == 0 &&
          rt->external.load() == 0;
 }
 
@@ -165,7 +164,7 @@ void see_to_procs(runtime_state* rt, sysmon_state& s, std::int64_t now) noexcept
     s.next_review = now + review_period_ns;
     review_procs(rt);
   }
-  if (rt->wanted_procs.load() != rt->n_procs.load()) nudge_procs(rt);
+  nudge_procs(rt);
 }
 
 // All Ps idle: sleep until a worker leaves idleness.
