@@ -226,9 +226,9 @@ WEFT_NOINLINE void fiber_start(fiber_core* g) noexcept {
       // (A filled runnext makes room, or it would wait for as long as we go on: the slow way.)
       const bool queued = p->runnext == nullptr && p->fresh.try_push(g);
       rt_exit(m);
-      membarrier_sync::light_barrier();  // as in idle_protocol::wake_if_idle
+      const runtime_state* rt = m->rt;
+      rt->light_barrier();  // as in idle_protocol::wake_if_idle
       if (queued) [[likely]] {
-        const runtime_state* rt = m->rt;
         if (!rt->idle.any() || rt->spinning.load(std::memory_order_relaxed) != 0) [[likely]]
           return;
         wake_for_fresh(p);

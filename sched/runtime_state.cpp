@@ -128,7 +128,9 @@ void set_debug_modes(runtime_state* rt) {
   rt->force_migrate = debug_option_int("migrate", by_default) != 0;
   rt->randomise = debug_option_int("random", by_default) != 0;
   // More workers than cores: a spinner would take the core from the one it waits for.
-  rt->spin_allowed = rt->n_procs <= default_procs() && debug_option_int("spin", 1) != 0;
+  const bool enough_cores = rt->n_procs <= default_procs();
+  rt->spin_allowed = enough_cores && debug_option_int("spin", 1) != 0;
+  rt->asymmetric = enough_cores && membarrier_available;
 }
 
 void wake_everybody(runtime_state* rt) noexcept {

@@ -66,9 +66,28 @@ class runtime_state {
   bool force_migrate = false;  // every wake moves the fiber to another P
   bool spin_allowed = true;
   bool is_default = false;
-  root_slot root;  // filled by ctx/ (runtime_hooks.hpp)
+  bool asymmetric = false;  // see light_barrier
+  root_slot root;           // filled by ctx/ (runtime_hooks.hpp)
 
   [[nodiscard]] std::uint64_t live_fibers() const noexcept;
+
+  /// The two sides of the idle protocol's barrier (asymmetric_barrier.hpp). With more workers than
+  /// cores both are fences: workers go to sleep often then, and membarrier takes a lock of the
+  /// kernel's, for which hundreds of threads would queue up when its holder has no core.
+  WEFT_INLINE void light_barrier() const noexcept {
+    if (asymmetric) [[likely]] {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    } else {
+      full_fence();
+    }
+  }
+  void heavy_barrier() const noexcept {
+    if (asymmetric) {
+      detail::heavy_barrier();
+    } else {
+      full_fence();
+    }
+  }
 };
 
 /// Starts workers. Throws std::system_error when the kernel refuses threads or descriptors.
