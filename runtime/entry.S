@@ -25,7 +25,6 @@ weft_fiber_entry:
         .cfi_undefined x30
         hint    #36
         mov     x29, xzr
-        mov     x30, xzr
         bl      weft_fiber_main
         brk     #1
         .cfi_endproc
