@@ -51,6 +51,17 @@ BARS = [
 ]
 
 
+# Hot paths allocate nothing: what a round allocates, once, is a small part of an operation.
+ALLOCATION_FREE = """
+    yield.1p spawn_join.1p spawn_join.2p spawn_outstanding.1p fib.1p fib.2p skynet.1p skynet.2p
+    parked.2p sleepers.2p hogs.2p mutex.1p mutex.2p mutex_alone.1p
+    ping_pong.1p ping_pong.2p ring.1p ring.2p buffered.1p buffered.2p mpmc.2p sieve.1p sieve.2p
+    select4.1p select4.2p select_ready.1p select_empty.1p threads_buffered.2p
+    ctx_cancel.1p ctx_cancel_child.1p ctx_timeout.1p ctx_tree.1p after_func.1p
+""".split()
+BARS += [(row, "allocs", None, 0.005) for row in ALLOCATION_FREE]
+
+
 def verdicts(median_of):
     """Yields (row, metric, peer, limit, reached) for each bar that could be checked.
 
