@@ -29,6 +29,9 @@ BARS = [
     ("mutex_alone.1p", "", "go", 0.95),
     ("hogs.2p", "late_p50", None, 2),
     ("hogs.2p", "late_p99", None, 10),
+    ("blocking_reads.2p", "ramp", None, 2000),
+    ("blocking_reads.2p", "p99", None, 20),
+    ("idle.2p", "cpu", None, 0.05),
     # channels, select, contexts, timers
     ("ping_pong.1p", "", "go", 1 / 8),
     ("ping_pong.2p", "", "go", 1 / 6),

@@ -42,7 +42,11 @@ PEERS = {
     "io_uring": ("bench/weft_echo_uring", "weft_echo_uring"),
 }
 RAW_SERVERS = ("epoll", "io_uring")
-LOAD = ("bench/weft_echo_load", "weft_echo_load")
+# Who loads the server of a workload, from a process of its own.
+CLIENTS = {
+    "echo": ("bench/weft_echo_load", "weft_echo_load"),
+    "blocking_reads": ("bench/weft_http_load", "weft_http_load"),
+}
 TIMEOUT_S = 120
 
 
@@ -92,6 +96,10 @@ WORKLOADS = [
     # Go's sleeper is some 20 ms late each time: a thousand of them would take a minute a run.
     Workload("hogs", [2], K, 10, "four fibers never yield: how late is one that sleeps 1 ms?",
              "go", {"go": 300}),
+    Workload("blocking_reads", [1, 2], K, 50,
+             "1,000 fibers in read(2): until all are in it, then requests to an HTTP server", "go"),
+    Workload("idle", [2], 10, 1, "10 s with parked fibers, a listener and a timer: CPU and iowait, "
+             "of one core", "go"),
     Workload("parked", [2], M, 5 * K, "a million fibers parked on a channel: memory, create, wake",
              "go boost", {"boost": 20 * K}),
     Workload("ctx_cancel", [1], M, 20 * K, "with_cancel + cancel", "go"),
@@ -148,11 +156,11 @@ def build_go(build_dir, program):
         return False
 
 
-def build(build_dir, peers, with_load):
-    """Builds the programs of these peers; returns those that are there and up to date."""
+def build(build_dir, peers, clients):
+    """Builds the programs of these peers and clients; returns the peers that are there."""
     there, built = None, []
-    for peer in peers + (["load"] if with_load else []):
-        program, target = PEERS.get(peer, LOAD)
+    for name in peers + clients:
+        program, target = PEERS.get(name) or CLIENTS[name]
         program = os.path.join(build_dir, program)
         if target is None:
             os.makedirs(os.path.dirname(program), exist_ok=True)
@@ -168,7 +176,7 @@ def build(build_dir, peers, with_load):
                 print(f"compare: no {target} in this build (its library is missing)",
                       file=sys.stderr)
         if done:
-            built.append(peer)
+            built.append(name)
     return [p for p in built if p in PEERS]
 
 
@@ -216,7 +224,7 @@ def run_echo(build_dir, peer, program, procs, n):
             server.kill()
             finish(server, 10)
             raise Failed("FAILED: the server did not announce its port")
-        load = os.path.join(build_dir, LOAD[0])
+        load = os.path.join(build_dir, CLIENTS["echo"][0])
         return finish(start([load, announced[1], str(server.pid), str(n)]), TIMEOUT_S)
     finally:
         server.kill()
@@ -512,11 +520,11 @@ def main():
     wanted = options.peers.split(",") if options.peers else list(PEERS)
     peers = [p for p in PEERS if p in wanted and
              (p == "weft" or any(p in w.peers for w, _ in chosen))]
-    with_load = any(w.name == "echo" for w, _ in chosen)
+    clients = [name for name in CLIENTS if any(w.name == name for w, _ in chosen)]
     if options.no_build:
         peers = [p for p in peers if os.access(os.path.join(options.build_dir, PEERS[p][0]), os.X_OK)]
     else:
-        peers = build(options.build_dir, peers, with_load)
+        peers = build(options.build_dir, peers, clients)
     if not peers:
         print("compare: nothing to run", file=sys.stderr)
         return 1
