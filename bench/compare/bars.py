@@ -65,18 +65,89 @@ ALLOCATION_FREE = """
 BARS += [(row, "allocs", None, 0.005) for row in ALLOCATION_FREE]
 
 
-def verdicts(median_of):
-    """Yields (row, metric, peer, limit, reached) for each bar that could be checked.
+# --- judging --------------------------------------------------------------------------------------
+# A series is {row: {peer: compare.Samples}}. A bar without its figures, because a program failed or
+# answered wrongly, even in one run of several, is missed.
 
-    `median_of(row, peer, metric)` gives a median or None."""
-    for row, metric, peer, limit in BARS:
-        mine = median_of(row, "weft", metric)
-        if mine is None:
+def lender(bar):
+    """The (peer, metric) a bar compares with, or None for a plain number."""
+    _, metric, peer, _ = bar
+    if peer is None:
+        return None
+    name, _, lent = peer.partition(":")
+    return name, lent or metric
+
+
+def was_run(bar, series):
+    programs = {"weft"} | ({lender(bar)[0]} if lender(bar) else set())
+    return programs <= set(series.get(bar[0], {}))
+
+
+def figure_of(samples, metric):
+    return None if samples.failure else samples.median(metric)
+
+
+def reached(bar, series):
+    """What weft has reached of a bar in a series, or None."""
+    row, metric, _, _ = bar
+    mine = figure_of(series[row]["weft"], metric)
+    if mine is None or lender(bar) is None:
+        return mine
+    peer, lent = lender(bar)
+    theirs = figure_of(series[row][peer], lent)
+    return mine / theirs if theirs else None
+
+
+def held(bar, figure):
+    return figure is not None and figure <= bar[3]
+
+
+# --- printing -------------------------------------------------------------------------------------
+
+def figure_text(value):
+    if value is None:
+        return "none"
+    if value < 1:
+        return f"{value:.3f}"
+    return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
+
+
+def name_of(bar):
+    return f"{bar[0]}.{bar[1]}" if bar[1] else bar[0]
+
+
+def limit_text(bar, series):
+    """As in: 0.083 of go; 1.00 of go's late_p99; 2.00 ms."""
+    limit = figure_text(bar[3])
+    if lender(bar) is None:
+        unit = series[bar[0]]["weft"].units.get(bar[1])
+        return f"{limit} {unit}" if unit else limit
+    peer, lent = lender(bar)
+    return f"{limit} of {peer}" + (f"'s {lent}" if lent != bar[1] else "")
+
+
+def print_list(series):
+    """Every bar whose programs were run, a line each; a miss is printed as one."""
+    judged = [(bar, reached(bar, series)) for bar in BARS if was_run(bar, series)]
+    if not judged:
+        return
+    print(f"\nBars: {sum(held(*pair) for pair in judged)} of {len(judged)} held")
+    for bar, figure in judged:
+        print(f"  {'held  ' if held(bar, figure) else 'missed'}  {name_of(bar):<26} "
+              f"{figure_text(figure)}, bar {limit_text(bar, series)}")
+
+
+def print_table(all_series):
+    """The same over several series, in Markdown: each figure, and how often the bar was held."""
+    count = len(all_series)
+    numbers = list(range(1, count + 1))
+    print("\n| row | bar: at most | " + " | ".join(f"series {n}" for n in numbers) + " | verdict |")
+    print("|---|---|" + "---|" * count + "---|")
+    for bar in BARS:
+        if not all(was_run(bar, series) for series in all_series):
             continue
-        if peer is None:
-            yield row, metric, peer, limit, mine
-            continue
-        name, _, lent = peer.partition(":")
-        theirs = median_of(row, name, lent or metric)
-        if theirs:
-            yield row, metric, peer, limit, mine / theirs
+        figures = [reached(bar, series) for series in all_series]
+        misses = sum(not held(bar, figure) for figure in figures)
+        verdict = f"missed in {misses} of {count}" if misses else f"held in all {count}"
+        cells = [name_of(bar), limit_text(bar, all_series[0])] + [figure_text(f) for f in figures]
+        print("| " + " | ".join(cells + [verdict]) + " |")

@@ -5,6 +5,7 @@
     ./dev bench                          every workload, 5 interleaved runs
     ./dev bench --quick                  small sizes, 1 run: is everything there and right?
     ./dev bench spawn_join ping_pong     these only (a name, name.1p, or a pattern like 'select*')
+    ./dev bench --series 3               all of it three times over: which bars hold each time?
 
 Each run of a peer is a process of its own that does the work three times; the third time counts,
 the first is printed too ("cold"). Peers take turns, run by run, and each figure is the median of the
@@ -434,25 +435,6 @@ def print_notes(chosen, peers, options):
           "to as many\n    cores as the row says")
 
 
-def print_bars(results):
-    """Every bar that these results can judge; a miss is printed as one."""
-    by_row = {workload.label(procs): samples for workload, procs, samples in results}
-
-    def median_of(row, peer, metric):
-        samples = by_row.get(row, {})
-        return samples[peer].median(metric) if peer in samples else None
-
-    judged = list(bars.verdicts(median_of))
-    if not judged:
-        return
-    held = sum(1 for *_, limit, reached in judged if reached <= limit)
-    print(f"\nBars: {held} of {len(judged)} held")
-    for row, metric, peer, limit, reached in judged:
-        name = f"{row}.{metric}" if metric else row
-        against = f"{reached:.3f} of {peer}, bar {limit:.3f}" if peer else f"{reached:.1f}, bar {limit}"
-        print(f"  {'held  ' if reached <= limit else 'missed'}  {name:<26} {against}")
-
-
 def unique(chosen):
     seen = {}
     for workload, procs in chosen:
@@ -468,6 +450,8 @@ def arguments():
     p.add_argument("workloads", nargs="*", help="names or patterns; nothing = all")
     p.add_argument("--build-dir", default=os.path.join(ROOT, "build", "release"))
     p.add_argument("--runs", type=int, help="interleaved runs of each peer (default 5, quick 1)")
+    p.add_argument("--series", type=int, default=1, metavar="N",
+                   help="the whole selection N times over; the bars as a table in Markdown")
     p.add_argument("--quick", action="store_true", help="small sizes, one run: smoke test")
     p.add_argument("--peers", help="only these, comma separated (default: all)")
     p.add_argument("--no-build", action="store_true", help="take the programs as they are")
@@ -488,31 +472,69 @@ def choose(patterns):
     return chosen
 
 
-def write_json(path, results, options):
-    rows = []
+def json_rows(number, results, options):
     for workload, procs, samples in results:
         for peer, mine in samples.items():
+            about = {"series": number, "workload": workload.name, "procs": procs, "peer": peer}
             if mine.failure:
-                rows.append({"workload": workload.name, "procs": procs, "peer": peer,
-                             "failure": mine.failure})
+                yield {**about, "failure": mine.failure}
             for metric in mine.warm:
-                rows.append({"workload": workload.name, "procs": procs, "peer": peer,
-                             "metric": metric, "unit": mine.units[metric],
-                             "median": mine.median(metric), "range": mine.spread(metric),
-                             "first_round": mine.first_round(metric),
-                             "n": workload.size(peer, options.quick)})
+                yield {**about, "metric": metric, "unit": mine.units[metric],
+                       "median": mine.median(metric), "range": mine.spread(metric),
+                       "first_round": mine.first_round(metric),
+                       "n": workload.size(peer, options.quick)}
+
+
+def write_json(path, series, options):
+    rows = [row for number, results in enumerate(series, 1)
+            for row in json_rows(number, results, options)]
     with open(path, "w", encoding="utf-8") as f:
         json.dump({"machine": machine(), "versions": versions(), "runs": options.runs,
                    "quick": options.quick, "results": rows}, f, indent=1)
+
+
+def list_workloads(chosen):
+    for workload, procs in chosen:
+        print(f"{workload.label(procs):<22} n={workload.n:<10,} weft {' '.join(workload.peers):<24}"
+              f" {workload.question}")
+
+
+def run_series(chosen, peers, options):
+    """Runs every chosen row once and prints it; returns [(workload, procs, samples)]."""
+    results, columns = [], None
+    for workload, procs in chosen:
+        if columns != columns_of(workload, peers):
+            columns = columns_of(workload, peers)
+            print()
+            print_columns(columns)
+        mine = [p for p in peers if p == "weft" or p in workload.peers]
+        samples = measure(workload, procs, mine, options)
+        print_rows(workload, procs, samples, columns)
+        results.append((workload, procs, samples))
+    return results
+
+
+def run_all(chosen, peers, options):
+    """Every series, with its bars; then all bars over all series."""
+    series, judged = [], []
+    for number in range(1, options.series + 1):
+        if options.series > 1:
+            print(f"\nSeries {number} of {options.series}")
+        series.append(run_series(chosen, peers, options))
+        judged.append({workload.label(procs): samples for workload, procs, samples in series[-1]})
+        if not options.quick:
+            bars.print_list(judged[-1])
+    print_notes(chosen, peers, options)
+    if options.series > 1 and not options.quick:
+        bars.print_table(judged)
+    return series
 
 
 def main():
     options = arguments()
     chosen = choose(options.workloads)
     if options.list:
-        for workload, procs in chosen:
-            print(f"{workload.label(procs):<22} n={workload.n:<10,} weft {' '.join(workload.peers):<24}"
-                  f" {workload.question}")
+        list_workloads(chosen)
         return 0
     if not chosen:
         print("compare: no such workload; --list shows them", file=sys.stderr)
@@ -529,26 +551,16 @@ def main():
         print("compare: nothing to run", file=sys.stderr)
         return 1
     print_heading(options)
-    began, results, columns = time.monotonic(), [], None
-    for workload, procs in chosen:
-        if columns != columns_of(workload, peers):
-            columns = columns_of(workload, peers)
-            print()
-            print_columns(columns)
-        mine = [p for p in peers if p == "weft" or p in workload.peers]
-        samples = measure(workload, procs, mine, options)
-        print_rows(workload, procs, samples, columns)
-        results.append((workload, procs, samples))
-    if not options.quick:
-        print_bars(results)
-    print_notes(chosen, peers, options)
-    print(f"  took {time.monotonic() - began:.0f} s")
+    began = time.monotonic()
+    series = run_all(chosen, peers, options)
+    print(f"\ntook {time.monotonic() - began:.0f} s")
     if options.json:
-        write_json(options.json, results, options)
+        write_json(options.json, series, options)
     # Peers may fail at what they do; weft may not.
     if "weft" in wanted and "weft" not in peers:
         return 1
-    return 1 if any("weft" in s and s["weft"].failure for _, _, s in results) else 0
+    return 1 if any("weft" in samples and samples["weft"].failure
+                    for results in series for _, _, samples in results) else 0
 
 
 if __name__ == "__main__":
