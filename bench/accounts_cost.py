@@ -31,6 +31,7 @@ import compare  # noqa: E402
 ROUNDS = 3  # of each run of weft_compare, see compare/harness.hpp
 SIZES = (50_000, 250_000)  # under callgrind: some seconds each
 TIMED_SIZE = 1_000_000
+TIMEOUT_S = 300
 PASSING_THE_SITE = 1  # instruction in the caller
 
 MAX_INSTRUCTIONS = 6
@@ -55,8 +56,12 @@ def build(build_dir, accounts):
 
 
 def run(command, **environment):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env=dict(compare.clean_environment(), **environment))
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env=dict(compare.clean_environment(), **environment),
+                              timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"`{' '.join(command)}` took more than {TIMEOUT_S} s") from None
     if done.returncode != 0:
         raise Failed(f"`{' '.join(command)}` gave {done.returncode}:\n{done.stderr[-2000:]}")
     return done.stdout
@@ -64,22 +69,26 @@ def run(command, **environment):
 
 # --- instructions ---------------------------------------------------------------------------------
 
-def instructions_of_thread(path):
-    with open(path, encoding="utf-8", errors="replace") as f:
-        text = f.read()
-    if "sysmon_main" in text:
-        return 0
-    totals = re.search(r"^totals: (\d+)", text, re.MULTILINE)
-    return int(totals[1]) if totals else 0
+def total_of_workers(files):
+    """Callgrind writes a file a thread; the monitor's is known by its first function."""
+    texts = []
+    for path in files:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            texts.append(f.read())
+    workers = [t for t in texts if "sysmon_main" not in t]
+    if len(workers) != len(texts) - 1:
+        raise Failed(f"callgrind shows {len(texts) - len(workers)} monitor threads instead of one")
+    return sum(int(n) for t in workers for n in re.findall(r"^totals: (\d+)", t, re.MULTILINE))
 
 
 def instructions(program, fibers):
-    """Of a whole run. epoll, because callgrind need not know io_uring."""
+    """Of a whole run. epoll, because callgrind need not know io_uring; it runs one thread at a time, and
+    fair turns keep one that spins for another from keeping it waiting."""
     with tempfile.TemporaryDirectory() as folder:
-        run(["valgrind", "--tool=callgrind", "--separate-threads=yes",
+        run(["valgrind", "--tool=callgrind", "--separate-threads=yes", "--fair-sched=try",
              f"--callgrind-out-file={folder}/threads", program, "spawn_join", "1", str(fibers)],
             WEFT_NETPOLL="epoll")
-        return sum(instructions_of_thread(path) for path in glob.glob(f"{folder}/threads*"))
+        return total_of_workers(glob.glob(f"{folder}/threads*"))
 
 
 def instructions_a_spawn(program):
