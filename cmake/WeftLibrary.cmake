@@ -79,7 +79,8 @@ target_compile_definitions(weft PRIVATE
   WEFT_IO_URING=$<BOOL:${WEFT_IO_URING}>
   WEFT_HTTP=$<BOOL:${WEFT_HTTP}>
   WEFT_DEBUG_CHECKS=$<BOOL:${WEFT_DEBUG_CHECKS}>
-  WEFT_FORCE_MIGRATE=$<BOOL:${WEFT_FORCE_MIGRATE}>)
+  WEFT_FORCE_MIGRATE=$<BOOL:${WEFT_FORCE_MIGRATE}>
+  WEFT_ACCOUNTS=$<BOOL:${WEFT_ACCOUNTS}>)
 
 # --- liburing -------------------------------------------------------------------------------------
 # Linked by its plain name: a user of the installed weft needs no find module for it.

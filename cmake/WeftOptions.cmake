@@ -31,6 +31,9 @@ option(WEFT_HTTP "Build the HTTP server and client" ${weft_have_llhttp})
 option(WEFT_FRAME_POINTERS "Ask users of weft for frame pointers, which stack dumps walk" ON)
 option(WEFT_DEBUG_CHECKS "Compile weft's internal checks in" OFF)
 option(WEFT_FORCE_MIGRATE "Move a fiber to another worker on each wake, randomise run order" OFF)
+# OFF exists to be measured against (bench/accounts_cost.py): stats, leak reports and dumps then say
+# nothing true of fibers, and tests fail.
+option(WEFT_ACCOUNTS "Count fibers as they start and end, and note who started each" ON)
 set(WEFT_SANITIZE "" CACHE STRING "Sanitizers: empty, address (with undefined) or thread")
 set_property(CACHE WEFT_SANITIZE PROPERTY STRINGS "" address thread)
 
