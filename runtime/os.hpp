@@ -17,6 +17,9 @@
 
 #include <weft/detail/config.hpp>
 
+#ifndef MADV_POPULATE_READ  // Linux 5.14
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_GUARD_INSTALL  // Linux 6.13; missing in Debian 12's headers
 #define MADV_GUARD_INSTALL 102
 #endif

@@ -68,6 +68,7 @@ struct depot {
   std::uint64_t unguarded = 0;
   guard_kind guard = guard_kind::madvise;
   bool guard_chosen = false;
+  bool guard_proven = false;
 };
 
 depot pool;
@@ -113,6 +114,15 @@ bool map_arena(int stack_class) noexcept {
   return true;
 }
 
+// False: EINVAL of a kernel before 6.13, or of memory locked by mlockall. A yes alone is no guard:
+// qemu-user says it to every advice it does not know. So the first guard is read in, which must
+// fail (EFAULT).
+bool install_guard(char* base, std::uint32_t size) noexcept {
+  if (::madvise(base, size, MADV_GUARD_INSTALL) != 0) return false;
+  if (!pool.guard_proven) pool.guard_proven = ::madvise(base, size, MADV_POPULATE_READ) != 0;
+  return pool.guard_proven;
+}
+
 // Places the guard of a fresh stack; steps down to the next kind for good when the kernel refuses.
 void place_guard(char* base, int stack_class) noexcept {
   if (!pool.guard_chosen) {
@@ -123,8 +133,7 @@ void place_guard(char* base, int stack_class) noexcept {
   }
   const std::uint32_t size = guard_size(stack_class);
   if (pool.guard == guard_kind::madvise) {
-    if (::madvise(base, size, MADV_GUARD_INSTALL) == 0) return;
-    // EINVAL: a kernel before 6.13, or memory locked by mlockall
+    if (install_guard(base, size)) return;
     pool.guard = guard_kind::mprotect;
     if (debug_option("stacks") != nullptr)
       log_line("weft: stacks: no MADV_GUARD_INSTALL, mprotect");
@@ -172,7 +181,7 @@ void unpoison(char* lo, std::uint32_t size) noexcept {
 
 int stack_class_for(std::size_t size) noexcept {
   int c = 0;
-  while (c < stack_classes - 1 && stack_class_size[static_cast<std::size_t>(c)] < size) ++c;
+  while (c < stack_classes - 1 && stack_class_asked[static_cast<std::size_t>(c)] < size) ++c;
   return c;
 }
 

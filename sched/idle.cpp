@@ -20,6 +20,8 @@ struct native_world : native_sync {
   using processor = detail::processor;
   using machine = detail::machine;
 
+  static WEFT_INLINE void light_barrier(const runtime* rt) noexcept { rt->light_barrier(); }
+  static void heavy_barrier(const runtime* rt) noexcept { rt->heavy_barrier(); }
   static bool work_anywhere(runtime* rt) noexcept { return detail::work_anywhere(rt); }
   // Something that this P in particular has to do. (Its queues and runnext were empty when its M
   // gave up searching, and only an owner fills them.)
@@ -53,7 +55,8 @@ WEFT_NOINLINE void wake_for_fresh(processor* p) noexcept {
 }
 
 void wake_processor(runtime_state* rt, processor* p) noexcept {
-  heavy_barrier();  // what was published, before the look at the idle bit
+  // No barrier: this changes the very word in which a sleeper puts its bit up. If it comes first,
+  // the sleeper's change reads from it and, after that, what was published; else it finds the bit.
   if (!rt->idle.take(p->index)) return;
   p->woken_to_spin.store(false, std::memory_order_relaxed);
   p->owner.store(owner_woken);

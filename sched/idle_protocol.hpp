@@ -94,7 +94,7 @@ class basic_idle_set {
   relaxed<std::size_t> used_{1};  // words; ordered by the bits in them
 };
 
-/// World: runtime, processor, machine; light_barrier, heavy_barrier, relax;
+/// World: runtime, processor, machine; light_barrier(rt), heavy_barrier(rt), relax;
 /// work_anywhere(rt), own_work(m), stopping(rt), start_machine(rt, p, spinning), adopt(m, p),
 /// new_tag(m), set_tag(m, tag), wake(p).
 template <class World>
@@ -105,7 +105,7 @@ struct idle_protocol {
 
   /// After publishing work.
   static WEFT_INLINE void wake_if_idle(runtime* rt) noexcept {
-    World::light_barrier();  // work was published before; pairs with the heavy one of give_up
+    World::light_barrier(rt);  // work was published before; pairs with the heavy one of give_up
     if (!rt->idle.any() || rt->spinning.load(std::memory_order_relaxed) != 0) return;
     wake_one(rt);
   }
@@ -148,7 +148,7 @@ struct idle_protocol {
     // can be woken, and one that goes idle from here on looks after its own barrier; count() reads
     // after our decrement in the one order of all these operations.
     if (rt->idle.count() == 0) return;
-    World::heavy_barrier();
+    World::heavy_barrier(rt);
     if (rt->idle.any() && World::work_anywhere(rt)) wake_one(rt);
   }
 
@@ -172,7 +172,7 @@ struct idle_protocol {
     p->sleepers.fetch_add(1);
     p->owner.store(owner_idle);
     rt->idle.put(p->index);
-    World::heavy_barrier();
+    World::heavy_barrier(rt);
     if ((World::work_anywhere(rt) || World::own_work(m) || World::stopping(rt)) &&
         rt->idle.take(p->index)) {
       p->sleepers.fetch_sub(1);

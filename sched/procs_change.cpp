@@ -139,6 +139,7 @@ void put_into_service(runtime_state* rt) noexcept {
   rt->more_procs.store(false, std::memory_order_relaxed);
   rt->procs.front()->alone = false;  // before there is anybody who could steal
   const int wanted = rt->wanted_procs();
+  if (wanted > rt->cores && !rt->heavy_is_fence) rt->use_fences();
   for (int i = 1; i < wanted; ++i) {
     processor* p = nullptr;
     try {

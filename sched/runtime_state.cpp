@@ -71,6 +71,7 @@ void set_debug_modes(runtime_state* rt) {
   rt->force_migrate = debug_option_int("migrate", by_default) != 0;
   rt->randomise = debug_option_int("random", by_default) != 0;
   rt->spin_wanted = debug_option_int("spin", 1) != 0;
+  if (rt->n_procs.load() > rt->cores || !membarrier_available) rt->use_fences();
 }
 
 void wake_everybody(runtime_state* rt) noexcept {
@@ -249,7 +250,28 @@ root_slot* current_root_slot() noexcept {
   return rt == nullptr ? nullptr : &rt->root;
 }
 
+namespace {
+
+// What live_fibers() falls back on where nothing has been counted.
+[[maybe_unused]] std::uint64_t fibers_alive_in(const runtime_state* rt) {
+  struct context {
+    const runtime_state* rt;
+    std::uint64_t alive;
+  } c{rt, 0};
+  fiber_visit(
+      [](fiber_core* g, void* arg) {
+        auto* ctx = static_cast<context*>(arg);
+        const fiber_state s = g->state.load(std::memory_order_acquire);
+        if (s != fiber_state::dead && g->rt == ctx->rt) ++ctx->alive;
+      },
+      &c);
+  return c.alive;
+}
+
+}  // namespace
+
 std::uint64_t runtime_state::live_fibers() const noexcept {
+  if constexpr (WEFT_ACCOUNTS == 0) return fibers_alive_in(this);
   std::uint64_t started = spawned_elsewhere.load(std::memory_order_relaxed);
   std::uint64_t ended = finished_elsewhere.load(std::memory_order_relaxed);
   for (const processor* p : procs) {

@@ -92,6 +92,8 @@ class runtime_state {
   bool force_migrate = false;  // every wake moves the fiber to another P
   bool spin_wanted = true;
   bool is_default = false;
+  relaxed<bool> light_is_fence{false};  // see light_barrier
+  relaxed<bool> heavy_is_fence{false};
   root_slot root;  // filled by ctx/ (runtime_hooks.hpp)
 
   [[nodiscard]] std::uint64_t live_fibers() const noexcept;
@@ -104,6 +106,31 @@ class runtime_state {
   /// With more workers than cores a spinner would take the core from the one it waits for.
   [[nodiscard]] bool spin_allowed() const noexcept {
     return spin_wanted && n_procs.load(std::memory_order_relaxed) <= cores;
+  }
+
+  /// The two sides of the idle protocol's barrier (asymmetric_barrier.hpp). With more workers than
+  /// cores both are fences: workers go to sleep often then, and membarrier takes a lock of the
+  /// kernel's, for which hundreds of threads would queue up when its holder has no core.
+  WEFT_INLINE void light_barrier() const noexcept {
+    if (light_is_fence) [[unlikely]] {
+      full_fence();
+    } else {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+  }
+  void heavy_barrier() const noexcept {
+    if (heavy_is_fence) {
+      full_fence();
+    } else {
+      detail::heavy_barrier();
+    }
+  }
+  /// For good. A light side that went without its fence until now has its publication seen, by the
+  /// barrier in between, before any heavy side relies on that fence.
+  void use_fences() noexcept {
+    light_is_fence = true;
+    detail::heavy_barrier();
+    heavy_is_fence = true;
   }
 };
 

@@ -5,7 +5,8 @@
 //
 // Blocked and busy are told apart by the thread's CPU clock: not advancing, with the thread really
 // asleep (not merely preempted), while work waits -> take the P at once. A hog loses it after 10
-// ms.
+// ms, later where threads are many and cores few: a new thread for each that waits for a core would
+// make them more.
 #include <fcntl.h>
 #include <time.h>
 
@@ -23,7 +24,8 @@ namespace {
 
 constexpr std::int64_t min_tick_ns = 50'000;
 constexpr std::int64_t max_tick_ns = 2'000'000;  // bounds the lateness of timers beside long fibers
-constexpr std::int64_t hog_ns = 10'000'000;
+constexpr std::int64_t hog_ns = 10'000'000;      // and half of that of a core's time
+constexpr std::int64_t starved_ns = 1'000'000'000;  // whatever the thread is doing
 constexpr std::int64_t trim_period_ns = 1'000'000'000;
 constexpr std::int64_t review_period_ns = 1'000'000'000;
 constexpr std::uint64_t trim_above = 256;  // depot stacks
@@ -88,11 +90,16 @@ bool take_from_blocking(runtime_state* rt, processor* p, std::uint64_t seen,
   return true;
 }
 
-bool is_blocked(processor* p, const machine* m, std::int64_t elapsed) noexcept {
+// Does m keep its P from the work that waits there: blocked, or busy for long? One that is merely
+// kept from a core does not: another thread would wait for that core as well.
+bool is_stuck(processor* p, const machine* m, std::int64_t elapsed) noexcept {
+  if (elapsed >= starved_ns) return true;
   const std::int64_t cpu = cpu_time_of(m);
-  if (cpu < 0) return false;
+  if (cpu < 0) return elapsed >= hog_ns;
+  if (p->seen_cpu == 0) return false;
   const std::int64_t used = cpu - p->seen_cpu;
-  return p->seen_cpu != 0 && used < elapsed / 4 && thread_sleeps(m);
+  if (elapsed >= hog_ns && used >= hog_ns / 2) return true;
+  return used < elapsed / 4 && thread_sleeps(m);
 }
 
 // One look at a P. True if it changed hands.
@@ -116,7 +123,7 @@ bool examine(runtime_state* rt, processor* p, std::int64_t now) noexcept {
   const std::int64_t elapsed = now - p->seen_since;
   if (elapsed < min_tick_ns || !work_waits(rt, p, now)) return false;
   if (p->fresh.size() == 1) p->lone_due.store(true, std::memory_order_relaxed);  // see help_busy
-  if (elapsed >= hog_ns || is_blocked(p, m, elapsed)) {
+  if (is_stuck(p, m, elapsed)) {
     if (!retake(p, m, owner)) return false;
     hand_off(rt, p);
     return true;
