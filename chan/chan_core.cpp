@@ -96,14 +96,14 @@ WEFT_NOINLINE chan_op send_without_wait(chan_core* c, void* from) {
   const chan_op r = send_step(c, from, out);
   if (r == chan_op::blocked) return send_never_waits(c, from);
   c->lock.unlock();
-  finish(c, out);
+  if (out.wake != nullptr) ready_here(out.wake);
   return r;
 }
 
-/// For locks that are the calling worker's by privilege; null on a plain thread.
-WEFT_INLINE bias_slot* slot_here() noexcept {
+/// For a lock that may be the calling worker's by privilege, else null.
+WEFT_INLINE bias_slot* slot_for(const chan_core* c) noexcept {
   const machine* m = machine_here();
-  return m == nullptr ? nullptr : m->bias;
+  return m == nullptr || !c->may_bias ? nullptr : m->bias;
 }
 
 /// The wait of the timed forms, after the waiter was published and the lock given back.
@@ -161,7 +161,7 @@ chan_step chan_send(chan_core* c, void* from, waiter* w) {
   if (never_waits(c)) [[unlikely]]
     return {send_without_wait(c, from)};
   outcome out;
-  bias_slot* s = slot_here();
+  bias_slot* s = slot_for(c);
   const bool privileged = c->lock.lock_as(s);
   const chan_op r = send_step(c, from, out);
   if (r == chan_op::blocked) {
@@ -178,7 +178,7 @@ chan_step chan_recv(chan_core* c, void* to, waiter* w) noexcept {
   if (c == nullptr) [[unlikely]]
     park_for_ever(wait_reason::chan_receive_nil);
   outcome out;
-  bias_slot* s = slot_here();
+  bias_slot* s = slot_for(c);
   const bool privileged = c->lock.lock_as(s);
   const chan_op r = recv_step(c, to, false, out);
   if (r == chan_op::blocked) {
@@ -197,7 +197,7 @@ chan_op send_now(chan_core* c, void* from) {
   if (!may_send(c)) return chan_op::blocked;
   if (never_waits(c)) return send_without_wait(c, from);
   outcome out;
-  bias_slot* s = slot_here();
+  bias_slot* s = slot_for(c);
   const bool privileged = c->lock.lock_as(s);
   const chan_op r = send_step(c, from, out);
   c->lock.unlock_as(s, privileged);
@@ -208,7 +208,7 @@ chan_op send_now(chan_core* c, void* from) {
 chan_op recv_now(chan_core* c, void* to, bool optional) noexcept {
   if (!may_recv(c)) return chan_op::blocked;
   outcome out;
-  bias_slot* s = slot_here();
+  bias_slot* s = slot_for(c);
   const bool privileged = c->lock.lock_as(s);
   const chan_op r = recv_step(c, to, optional, out);
   c->lock.unlock_as(s, privileged);

@@ -11,6 +11,7 @@
 
 #include <weft/detail/spin_lock.hpp>
 #include "runtime/asymmetric_barrier.hpp"
+#include "runtime/debug.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
@@ -26,11 +27,23 @@ std::size_t unused = 0;
 std::array<std::uint16_t, max_slots> given_back;
 std::size_t given_back_count = 0;
 
+bool is_randomised() noexcept {
+#if defined(WEFT_FORCE_MIGRATE) && WEFT_FORCE_MIGRATE
+  constexpr int by_default = 1;
+#else
+  constexpr int by_default = 0;
+#endif
+  return debug_option_int("random", by_default) != 0;
+}
+
 bias_slot* take_slot() noexcept {
   if (given_back_count > 0) return &slots[given_back[--given_back_count]];
   if (unused == max_slots) return nullptr;
   bias_slot* s = &slots[unused++];
   s->tag = static_cast<std::uint32_t>(2 * unused);
+  // So many locked instructions cost more than a barrier. Randomised runs are to test what follows,
+  // not to be quick.
+  s->price = is_randomised() ? 1 : 256;
   return s;
 }
 
@@ -48,6 +61,7 @@ bias_slot* bias_slot_acquire() noexcept {
 void bias_slot_release(bias_slot* s) noexcept {
   if (s == nullptr) return;
   slot_of_thread = nullptr;
+  s->held.store(nullptr, std::memory_order_release);  // (is null already)
   free_lock.lock();
   given_back[given_back_count++] = static_cast<std::uint16_t>(s - slots.data());
   free_lock.unlock();
