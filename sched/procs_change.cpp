@@ -210,7 +210,7 @@ void review_procs(runtime_state* rt) noexcept {
 
 int want_procs(runtime_state* rt, int n) noexcept {
   if (n == 0) rt->cores = default_procs();
-  const int before = rt->wish.exchange(n != 0 ? -n : rt->cores);
+  const int before = rt->wish.exchange(n != 0 ? -n : int{rt->cores});
   sysmon_wake(rt);
   return std::abs(before);
 }
