@@ -41,6 +41,7 @@ bias_slot* take_slot() noexcept {
   if (unused == max_slots) return nullptr;
   bias_slot* s = &slots[unused++];
   s->tag = static_cast<std::uint32_t>(2 * unused);
+  s->mark = static_cast<std::uint8_t>(unused % 255 + 1);
   // So many locked instructions cost more than a barrier. Randomised runs are to test what follows,
   // not to be quick.
   s->price = is_randomised() ? 1 : 256;

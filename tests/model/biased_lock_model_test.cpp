@@ -56,6 +56,7 @@ struct scene {
   scene() {
     for (std::uint32_t i = 0; i < 2; ++i) {
       slots[i].tag = 2 * (i + 1);
+      slots[i].mark = static_cast<std::uint8_t>(i + 1);
       biased_sync::slots[i] = &slots[i];
     }
   }

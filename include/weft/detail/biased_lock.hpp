@@ -37,6 +37,7 @@ struct alignas(cache_line) basic_bias_slot {
   typename Atomics::template atomic<const void*> held{nullptr};
   std::uint32_t tag = 0;    // even, and not 0; fixed once the slot is in use
   std::uint32_t price = 0;  // locks in a row before its worker gets a privilege; likewise
+  std::uint8_t mark = 0;  // of its worker in a lock; not 0; two may share one, and then a privilege
 };
 
 /// Sync: atomic<T>, light_barrier, heavy_barrier, pause(round); slot, slot_of(tag), own_slot();
@@ -94,21 +95,16 @@ class basic_biased_lock {
   }
 
   WEFT_INLINE void give_back(slot* s) noexcept {
-    const bool earned = s != nullptr && left_ == 0 && last_ == mark_of(s);
+    const bool earned = s != nullptr && left_ == 0 && last_ == s->mark;
     word_.store(earned ? s->tag : 0, std::memory_order_release);
-  }
-
-  // Not 0; two slots may share one, and then a privilege.
-  [[nodiscard]] static WEFT_INLINE std::uint8_t mark_of(const slot* s) noexcept {
-    return static_cast<std::uint8_t>(s->tag / 2 % 255 + 1);
   }
 
   // Under the common lock.
   WEFT_INLINE void count(const slot* s) noexcept {
     if (s == nullptr) {
       last_ = 0;
-    } else if (last_ != mark_of(s)) {
-      last_ = mark_of(s);
+    } else if (last_ != s->mark) {
+      last_ = s->mark;
       left_ = static_cast<std::uint16_t>(s->price << taken_away_);
     } else if (left_ != 0) {
       left_ = static_cast<std::uint16_t>(left_ - 1);
