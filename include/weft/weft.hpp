@@ -19,6 +19,7 @@
 #include <weft/once.hpp>
 #include <weft/options.hpp>
 #include <weft/parallel_for.hpp>
+#include <weft/rate_limiter.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
 #include <weft/semaphore.hpp>
