@@ -5,6 +5,7 @@
 #include <weft/atomic_value.hpp>
 #include <weft/barrier.hpp>
 #include <weft/chan.hpp>
+#include <weft/circuit_breaker.hpp>
 #include <weft/clock.hpp>
 #include <weft/condition_variable.hpp>
 #include <weft/context.hpp>
