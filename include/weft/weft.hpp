@@ -21,6 +21,7 @@
 #include <weft/options.hpp>
 #include <weft/parallel_for.hpp>
 #include <weft/rate_limiter.hpp>
+#include <weft/retry.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
 #include <weft/semaphore.hpp>
