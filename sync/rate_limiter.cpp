@@ -79,7 +79,10 @@ double token_rate::per_second() const noexcept {
 /// One who waits; lies in its frame.
 struct rate_limiter::turn : detail::waiter {
   std::uint64_t tokens = 0;
-  std::uint64_t reserved = 0;       // reserved_ when it came
+  std::uint64_t sequence = 0;
+  // What was reserved after it came is reserved_ - this: reserved_ as it was then, corrected for
+  // reservations that were cancelled since.
+  std::uint64_t reserved = 0;
   std::int64_t at = detail::never;  // when its timer wakes it
 };
 
@@ -247,6 +250,7 @@ result<void> rate_limiter::acquire_until(std::uint64_t n, detail::cancel_node* n
   }
   turn t;
   t.tokens = n;
+  t.sequence = ++sequence_;
   t.reserved = reserved_;
   t.at = time_of(wanted + worth(static_cast<std::int64_t>(queued_)) - level_);
   if (t.at > deadline) {
@@ -350,7 +354,7 @@ void rate_limiter::set_burst(std::uint64_t burst) noexcept {
 result<rate_limiter::booking> rate_limiter::reserve_ns(std::int64_t now, std::uint64_t n) noexcept {
   guard_.lock.lock();
   advance(now);
-  booking b{.at = last_, .end = reserved_};
+  booking b{.at = last_, .end = reserved_, .sequence = ++sequence_};
   bool possible = true;
   if (!rate_.is_unlimited() && n != 0) {
     possible = n <= burst_ && n <= most_tokens - queued_;
@@ -373,14 +377,17 @@ void rate_limiter::unreserve(const booking& b, std::int64_t now, std::uint64_t n
   detail::wake_list woken;
   guard_.lock.lock();
   advance(now);
-  const auto later = std::max<std::int64_t>(0, static_cast<std::int64_t>(reserved_ - b.end));
-  if (!rate_.is_unlimited() && now < b.at && static_cast<std::uint64_t>(later) < n) {
-    const std::uint64_t back = n - static_cast<std::uint64_t>(later);
+  const std::uint64_t later = reserved_ - b.end;
+  if (!rate_.is_unlimited() && now < b.at && later < n) {
+    const std::uint64_t back = n - later;
     level_ += worth(static_cast<std::int64_t>(back));
-    reserved_ -= back;
+    // For those who wait behind it that is a gain, for those before it it never was there.
+    if (later == 0) reserved_ -= n;
     for (detail::waiter* w = queue_.front(); w != nullptr; w = w->next) {
       turn& t = *static_cast<turn*>(w);
-      if (static_cast<std::int64_t>(t.reserved - b.end) >= 0) t.reserved -= back;
+      const bool behind = t.sequence > b.sequence;
+      if (later == 0 && behind) t.reserved -= n;
+      if (later != 0 && !behind) t.reserved += back;
     }
     serve(woken, nullptr);
   }

@@ -124,6 +124,7 @@ class rate_limiter {
   struct booking {
     std::int64_t at;    // when to act, ns
     std::uint64_t end;  // reserved_ after it
+    std::uint64_t sequence;
   };
 
   [[nodiscard]] WEFT_EXPORT result<void> acquire_until(std::uint64_t n, detail::cancel_node* node,
@@ -153,6 +154,7 @@ class rate_limiter {
   units level_ = 0;           // came in, less taken and reserved; what waiters want is still there
   std::uint64_t queued_ = 0;  // tokens that the queue wants
   std::uint64_t reserved_ = 0;  // tokens reserved so far, modulo 2^64
+  std::uint64_t sequence_ = 0;  // of the last one that waits or has reserved: who came first
   std::int64_t last_ = 0;       // until when `level_` is right
   detail::wait_queue queue_;
 };

@@ -446,6 +446,32 @@ TEST_P(RateLimiter, ReservationsAndWaitersShareOneOrder) {
   });
 }
 
+// Reservations cancelled in any order move those behind them up, and nobody else.
+TEST_P(RateLimiter, CancelledReservationsMakeRoomForThoseBehindThem) {
+  run([] {
+    rate_limiter l(hourly(), 5);
+    l.acquire(5);
+    crew crowd(in_fibers());
+    crowd.start([&] { EXPECT_TRUE(l.try_acquire_for(24h)); });  // in 1 h
+    yield_until([&] { return l.waiting() == 1; });
+    auto a = l.reserve(5);  // in 6 h
+    auto b = l.reserve(1);  // in 7 h
+    ASSERT_TRUE(a && b);
+    crowd.start([&] { EXPECT_TRUE(l.try_acquire_for(24h)); });  // in 8 h
+    yield_until([&] { return l.waiting() == 2; });
+    EXPECT_FALSE(l.try_acquire_for(510min));  // in 9 h
+    a->cancel();                              // all but the one that b rests on
+    EXPECT_FALSE(l.try_acquire_for(270min));  // in 5 h
+    b->cancel();
+    EXPECT_FALSE(l.try_acquire_for(210min));  // in 4 h: one is lost
+    crowd.start([&] { EXPECT_TRUE(l.try_acquire_for(270min)); });
+    yield_until([&] { return l.waiting() == 3; });
+    l.set_rate(1e6);
+    crowd.join();
+    l.acquire(5);
+  });
+}
+
 // Nobody is let through too early, everybody gets through, whatever ends whose wait.
 TEST_P(RateLimiter, NoMoreThanTheRateStress) {
   run([] {
