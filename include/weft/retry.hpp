@@ -159,9 +159,9 @@ template <class F>
           retry_result(loop, [fn, &ctx]() -> decltype(auto) { return std::invoke(*fn, ctx); }));
     }
     const scoped_context all(ctx, time_point(clock::duration(loop.deadline())));
-    return type(retry_result(loop, [fn, &all]() -> decltype(auto) {
-      return std::invoke(*fn, static_cast<const context&>(all));
-    }));
+    const context* inside = launder_ptr(static_cast<const context*>(&all));
+    return type(
+        retry_result(loop, [fn, inside]() -> decltype(auto) { return std::invoke(*fn, *inside); }));
   } else {
     using type = outcome_of<std::invoke_result_t<F&>>::type;
     if (const std::error_code e = ctx.err()) return type(failure(e));
