@@ -32,6 +32,8 @@ class category final : public std::error_category {
         return "message too long";
       case errc::protocol_error:
         return "protocol error";
+      case errc::circuit_open:
+        return "circuit open";
     }
     return "unknown weft error";
   }

@@ -55,6 +55,7 @@ class wake_list {
   void add_all(wait_queue& queue) noexcept {
     while (waiter* w = queue.pop_claimed()) add(w);
   }
+  [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
   /// With no guard held.
   void ready() noexcept {
     if (head_ != nullptr) ready_all(head_);

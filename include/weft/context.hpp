@@ -123,6 +123,14 @@ class context {
   detail::context_node* node_ = nullptr;
 };
 
+namespace detail {
+/// When ctx is done at the latest, as the core counts it.
+[[nodiscard]] inline std::int64_t deadline_of(const context& ctx) noexcept {
+  const std::optional<time_point> at = ctx.deadline();
+  return at ? at->time_since_epoch().count() : never;
+}
+}  // namespace detail
+
 /// The root of all contexts: never done, no deadline, no values.
 [[nodiscard]] inline context background() noexcept { return {}; }
 

@@ -26,6 +26,7 @@ enum class errc {
   unsupported,        ///< not available here; equals std::errc::operation_not_supported
   message_too_long,   ///< larger than a stated limit; equals std::errc::message_size
   protocol_error,     ///< the peer broke the protocol; equals std::errc::protocol_error
+  circuit_open,       ///< a circuit_breaker refused the call: what it guards keeps failing
 };
 
 /// The category of weft::errc ("weft").

@@ -167,7 +167,9 @@ class task_group : public detail::group_core {
   }
 };
 
-/// The same, but siblings of a failed task live on.
+/// The same, but siblings of a failed task live on; wait() tells the first failure all the same. A
+/// task that is to be started anew when it fails says so itself, with pauses and a limit:
+///   g.go([&](const context& ctx) { return retry(ctx, {.max_attempts = 0}, serve_one); });
 class supervisor : public detail::group_core {
  public:
   explicit supervisor(std::source_location where = std::source_location::current())

@@ -2,8 +2,10 @@
 // Everything but the HTTP server (<weft/http.hpp>), which is a component of its own.
 #pragma once
 
+#include <weft/atomic_value.hpp>
 #include <weft/barrier.hpp>
 #include <weft/chan.hpp>
+#include <weft/circuit_breaker.hpp>
 #include <weft/clock.hpp>
 #include <weft/condition_variable.hpp>
 #include <weft/context.hpp>
@@ -18,10 +20,13 @@
 #include <weft/once.hpp>
 #include <weft/options.hpp>
 #include <weft/parallel_for.hpp>
+#include <weft/rate_limiter.hpp>
+#include <weft/retry.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/shared_mutex.hpp>
+#include <weft/singleflight.hpp>
 #include <weft/stats.hpp>
 #include <weft/task_group.hpp>
 #include <weft/time.hpp>

@@ -14,6 +14,7 @@
 #include <weft/context.hpp>
 #include <weft/fiber.hpp>
 #include <weft/latch.hpp>
+#include <weft/retry.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/task_group.hpp>
 #include <weft/time.hpp>
@@ -563,6 +564,81 @@ TEST_P(Group, ASupervisorsSiblingsLiveOn) {
     });
     EXPECT_EQ(g.wait(), boom);
     EXPECT_TRUE(lived_on);
+  });
+}
+
+TEST_P(Group, ASupervisorTellsTheFirstFailureOfAll) {
+  run([] {
+    weft::supervisor g;
+    g.set_limit(1);  // one after the other
+    std::atomic<int> ran{0};
+    g.go([&] { ++ran; });
+    g.go([&] {
+      ++ran;
+      throw std::runtime_error("the first");
+    });
+    g.go([&]() -> weft::result<void> {
+      ++ran;
+      return weft::failure(boom);
+    });
+    g.go([&](const weft::context& ctx) {
+      ++ran;
+      EXPECT_FALSE(ctx.err());
+    });
+    try {
+      (void)g.wait();
+      FAIL();
+    } catch (const std::runtime_error& e) {
+      EXPECT_STREQ(e.what(), "the first");
+    }
+    EXPECT_EQ(ran, 4);
+    EXPECT_TRUE(g.context().err());  // over
+  });
+}
+
+TEST_P(Group, ASupervisorEndsWithItsParentOrWhenTold) {
+  run([] {
+    for (const bool by_parent : {true, false}) {
+      auto [parent, cancel] = weft::with_cancel(background());
+      weft::supervisor g{parent};
+      std::atomic<int> ended{0};
+      for (int i = 0; i < 3; ++i) {
+        g.go([&](const weft::context& ctx) {
+          (void)ctx.done().recv();
+          EXPECT_EQ(ctx.cause(), boom);
+          ++ended;
+        });
+      }
+      if (by_parent) {
+        cancel(boom);
+      } else {
+        g.cancel(boom);
+      }
+      EXPECT_FALSE(g.wait());
+      EXPECT_EQ(ended, 3);
+    }
+  });
+}
+
+// A restart policy is a retry around the task: pauses, a limit, and the group's end stops it.
+TEST_P(Group, ASupervisedTaskRestartsByRetry) {
+  run([] {
+    weft::supervisor g;
+    std::atomic<int> starts{0};
+    auto steady = weft::make_chan<weft::unit>();
+    g.go([&](const weft::context& ctx) {
+      return weft::retry(ctx, {.max_attempts = 0, .initial = 1us}, [&]() -> std::error_code {
+        if (++starts < 5) return boom;
+        if (starts == 5) throw std::runtime_error("restarts after an exception too");
+        steady.send({});
+        (void)ctx.done().recv();
+        return {};
+      });
+    });
+    (void)steady.recv();
+    EXPECT_EQ(starts, 6);
+    g.cancel();
+    EXPECT_FALSE(g.wait());
   });
 }
 

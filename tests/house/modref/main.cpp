@@ -185,6 +185,52 @@ APART bool task_group_go_changes_a_local() {
   return !group.wait() && value == 2;
 }
 
+APART bool retry_changes_locals() {
+  int value = 1;
+  int calls = 0;
+  weft::retry({.initial = 1us}, [&] {
+    value = 2;
+    if (++calls < 3) throw calls;
+  });
+  return value == 2 && calls == 3;
+}
+
+APART bool retry_with_a_context_changes_locals() {
+  int value = 1;
+  bool has_deadline = false;
+  const auto r = weft::retry(weft::background(), {.timeout = 1h}, [&](const weft::context& ctx) {
+    value = 2;
+    has_deadline = ctx.deadline().has_value();
+  });
+  return r && value == 2 && has_deadline;
+}
+
+APART bool circuit_breaker_run_changes_a_local() {
+  int value = 1;
+  weft::circuit_breaker breaker;
+  return breaker.run([&] { value = 2; }) && value == 2;
+}
+
+APART bool singleflight_changes_a_local() {
+  int value = 1;
+  weft::singleflight<int, int> flights;
+  return flights.do_(1, [&] { return value = 2; }).first == 2 && value == 2;
+}
+
+APART bool singleflight_with_a_context_changes_a_local() {
+  int value = 1;
+  weft::singleflight<int, int> flights;
+  const auto r = flights.do_(weft::background(), 1, [&] { return value = 2; });
+  return r && r->first == 2 && value == 2;
+}
+
+APART bool atomic_value_update_changes_a_local() {
+  int value = 1;
+  weft::atomic_value<int> v(5);
+  v.update([&](int old) { return value = old + 1; });
+  return *v.load() == 6 && value == 6;
+}
+
 APART bool run_changes_a_local() {
   int value = 1;
   (void)weft::run([&] { value = 2; });
@@ -303,6 +349,32 @@ APART bool wrapped_task_group_go() {
   return !group.wait() && value == 2;
 }
 
+APART bool wrapped_retry() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::retry({}, wrapped(f));
+  const bool once = value == 2;
+  value = 1;
+  return weft::retry(weft::background(), {}, wrapped(f)) && once && value == 2;
+}
+
+APART bool wrapped_circuit_breaker_run() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::circuit_breaker breaker;
+  return breaker.run(wrapped(f)) && value == 2;
+}
+
+APART bool wrapped_singleflight() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::singleflight<int, void> flights;
+  (void)flights.do_(1, wrapped(f));
+  const bool once = value == 2;
+  value = 1;
+  return flights.do_(weft::background(), 1, wrapped(f)) && once && value == 2;
+}
+
 APART bool wrapped_run() {
   int value = 1;
   auto f = [&] { value = 2; };
@@ -336,6 +408,12 @@ const property in_a_fiber[] = {
     PROPERTY(after_func_changes_a_local),
     PROPERTY(call_once_changes_a_local),
     PROPERTY(task_group_go_changes_a_local),
+    PROPERTY(retry_changes_locals),
+    PROPERTY(retry_with_a_context_changes_locals),
+    PROPERTY(circuit_breaker_run_changes_a_local),
+    PROPERTY(singleflight_changes_a_local),
+    PROPERTY(singleflight_with_a_context_changes_a_local),
+    PROPERTY(atomic_value_update_changes_a_local),
     PROPERTY(wrapped_otherwise),
     PROPERTY(wrapped_on_timeout),
     PROPERTY(wrapped_on_send),
@@ -347,6 +425,9 @@ const property in_a_fiber[] = {
     PROPERTY(wrapped_after_func),
     PROPERTY(wrapped_call_once),
     PROPERTY(wrapped_task_group_go),
+    PROPERTY(wrapped_retry),
+    PROPERTY(wrapped_circuit_breaker_run),
+    PROPERTY(wrapped_singleflight),
 };
 
 bool report(const property& p) {

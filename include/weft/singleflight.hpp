@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// One call at a time for a key: whoever asks for what somebody is fetching already waits for that
+// and gets the same. Against stampedes on a cold cache. As golang.org/x/sync/singleflight.
+//
+//   weft::singleflight<std::string, config> flights;
+//   auto [value, shared] = flights.do_("tenant a", [&] { return fetch("tenant a"); });
+//
+// Nothing is kept after a call: the next one with that key fetches anew. All callers get the
+// value, or the exception, of the one call; a value for several callers is copied.
+//
+// The plain form runs fn in its first caller. With a context fn (a copy) runs in a fiber of its
+// own, so that every caller, the first one too, may leave when its context is done while the call
+// goes on for the others. If fn takes a context, that has the values of the first caller's but
+// neither its end nor its deadline; it is cancelled once nobody waits for the call any more, which
+// is then forgotten, so that the next caller starts afresh.
+//
+// fn runs with no lock held and may use other keys; asking for its own key in the fiber that runs
+// it would wait for itself and throws logic_error. For Go's DoChan: weft::async([&] { return
+// flights.do_(key, fn); }).
+//
+// A call takes two heap blocks, joining one takes none. From fibers and plain threads, mixed. The
+// destructor waits for calls that all their callers have left. Hash and Equal must not throw.
+#pragma once
+
+#include <atomic>
+#include <concepts>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <source_location>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+
+#include <weft/chan.hpp>
+#include <weft/context.hpp>
+#include <weft/detail/config.hpp>
+#include <weft/detail/park.hpp>
+#include <weft/error.hpp>
+#include <weft/latch.hpp>
+#include <weft/mutex.hpp>
+#include <weft/wait_group.hpp>
+
+namespace weft::inline v0 {
+namespace detail {
+
+/// Can fn make a V? (Of a void flight: whatever it returns is dropped.)
+template <class F, class V, class... Args>
+concept flight_task =
+    std::invocable<F&, Args...> &&
+    (std::is_void_v<V> || std::convertible_to<std::invoke_result_t<F&, Args...>, V>);
+
+}  // namespace detail
+
+template <class K, class V, class Hash = std::hash<K>, class Equal = std::equal_to<K>>
+class singleflight {
+  static_assert(std::is_void_v<V> || std::copy_constructible<V>,
+                "weft::singleflight<K, V>: V is copied to every caller (use shared_ptr<const V>)");
+
+ public:
+  /// What callers get: V, or unit for void.
+  using value_type = std::conditional_t<std::is_void_v<V>, unit, V>;
+
+  singleflight() = default;
+  singleflight(const singleflight&) = delete;
+  singleflight& operator=(const singleflight&) = delete;
+  ~singleflight() { strays_.wait(); }
+
+  /// The value of the call for `key` that is under way, else of fn(), and whether several callers
+  /// got it.
+  template <detail::flight_task<V> F>
+  [[nodiscard]] WEFT_INLINE std::pair<value_type, bool> do_(const K& key, F&& fn) {
+    auto* run = detail::launder_ptr(&fn);
+    const auto [c, ours] = join_or_begin(key);
+    if (ours) {
+      carry_out(*c, [run]() -> V { return invoke_as_v(*run); });
+    } else {
+      c->over.wait();
+    }
+    return c->result();
+  }
+
+  /// The same, at most until ctx is done: then its error, and the call goes on for the others. fn
+  /// takes nothing or a context. errc::no_runtime where there is none to run it.
+  template <class F>
+    requires detail::flight_task<std::decay_t<F>, V> ||
+             detail::flight_task<std::decay_t<F>, V, const context&>
+  [[nodiscard]] WEFT_INLINE result<std::pair<value_type, bool>> do_(
+      const context& ctx, const K& key, F&& fn,
+      std::source_location where = std::source_location::current()) {
+    if (const std::error_code e = ctx.err()) return failure(e);
+    std::shared_ptr<call> c;
+    {
+      const std::lock_guard lock(mutex_);
+      c = join(key);
+      if (c == nullptr) {
+        c = begin(key);
+        try {
+          start(c, ctx, std::forward<F>(*detail::launder_ptr(&fn)), where);
+        } catch (const no_runtime_error&) {
+          forget(*c);
+          return failure(errc::no_runtime);
+        } catch (...) {
+          forget(*c);
+          throw;
+        }
+      }
+    }
+    if (const result<void> r = c->over.wait(ctx); !r) {
+      leave(*c);
+      return failure(r.error());
+    }
+    return c->result();
+  }
+
+  /// Who asks from now on starts a new call; the one under way goes on for those who wait for it.
+  void forget(const K& key) {
+    const std::lock_guard lock(mutex_);
+    if (auto it = calls_.find(key); it != calls_.end()) forget(*it->second);
+  }
+
+  /// How many callers the call for `key` has now; 0: none is under way.
+  [[nodiscard]] std::size_t callers(const K& key) const {
+    const std::lock_guard lock(mutex_);
+    auto it = calls_.find(key);
+    return it == calls_.end() ? 0 : it->second->callers;
+  }
+
+ private:
+  /// One call. `value`, `error` and `shared` are written before `over` opens, and not after.
+  struct call {
+    latch over{1};
+    std::optional<value_type> value;
+    std::exception_ptr error;
+    bool shared = false;
+    std::atomic<detail::fiber_core*> runner{nullptr};  // compared with the caller's own only
+    std::optional<cancelable_context> scope;           // of fn, if that takes a context
+    // Guarded by the flight's mutex:
+    std::size_t callers = 1;
+    bool joined = false;        // there was a second one
+    const K* listed = nullptr;  // the key in `calls_`; null: not there any more
+
+    [[nodiscard]] std::pair<value_type, bool> result() {
+      if (error) std::rethrow_exception(error);
+      if (shared) return {*std::as_const(value), true};
+      return {*std::move(value), false};  // nobody else has a claim to it
+    }
+  };
+
+  // --- mutex_ held
+
+  /// The call under way, with us as one more caller; or null.
+  [[nodiscard]] std::shared_ptr<call> join(const K& key) {
+    auto it = calls_.find(key);
+    if (it == calls_.end()) return nullptr;
+    call& c = *it->second;
+    if (c.runner.load(std::memory_order_relaxed) == detail::current_fiber()) {
+      throw logic_error("weft::singleflight: the call for this key would wait for itself");
+    }
+    ++c.callers;
+    c.joined = true;
+    return it->second;
+  }
+  [[nodiscard]] std::shared_ptr<call> begin(const K& key) {
+    auto c = std::make_shared<call>();
+    c->listed = &calls_.emplace(key, c).first->first;
+    return c;
+  }
+  void forget(call& c) noexcept {
+    if (c.listed == nullptr) return;
+    calls_.erase(calls_.find(*c.listed));
+    c.listed = nullptr;
+  }
+
+  template <class F>
+  WEFT_INLINE void start(const std::shared_ptr<call>& c, const context& ctx, F&& fn,
+                         const std::source_location& where) {
+    using function = std::decay_t<F>;
+    if constexpr (detail::flight_task<function, V>) {
+      strays_.go(
+          [this, c, f = std::optional<function>(std::forward<F>(fn))]() mutable {
+            carry_out(*c, [&f]() -> V {
+              const finally_reset<function> end{f};
+              return invoke_as_v(*f);
+            });
+          },
+          where);
+    } else {
+      c->scope.emplace(with_cancel(without_cancel(ctx, where), where));
+      strays_.go(
+          [this, c, f = std::optional<function>(std::forward<F>(fn))]() mutable {
+            carry_out(*c, [&f, &inside = std::as_const(c->scope->ctx)]() -> V {
+              const finally_reset<function> end{f};
+              return invoke_as_v(*f, inside);
+            });
+          },
+          where);
+    }
+  }
+
+  // --- mutex_ not held
+
+  [[nodiscard]] std::pair<std::shared_ptr<call>, bool> join_or_begin(const K& key) {
+    const std::lock_guard lock(mutex_);
+    if (auto c = join(key)) return {std::move(c), false};
+    return {begin(key), true};
+  }
+
+  /// Makes the call and lets everybody go.
+  template <class Invoke>
+  void carry_out(call& c, Invoke invoke) {
+    c.runner.store(detail::current_fiber(), std::memory_order_relaxed);
+    try {
+      if constexpr (std::is_void_v<V>) {
+        invoke();
+        c.value.emplace();
+      } else {
+        c.value.emplace(invoke());
+      }
+    } catch (...) {
+      c.error = std::current_exception();
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      forget(c);
+      c.shared = c.joined;
+    }
+    c.over.count_down();
+  }
+
+  /// One caller has had enough. Nobody left: fn is asked to end, and newcomers do not join it.
+  void leave(call& c) {
+    bool last = false;
+    {
+      const std::lock_guard lock(mutex_);
+      last = --c.callers == 0 && c.scope.has_value();
+      if (last) forget(c);
+    }
+    if (last) c.scope->cancel();
+  }
+
+  template <class F, class... Args>
+  static V invoke_as_v(F& fn, Args&... args) {
+    if constexpr (std::is_void_v<V>) {
+      static_cast<void>(std::invoke(fn, args...));
+    } else {
+      return std::invoke(fn, args...);
+    }
+  }
+
+  /// What fn owns is gone when its callers go on.
+  template <class F>
+  struct finally_reset {
+    std::optional<F>& f;
+    ~finally_reset() { f.reset(); }
+  };
+
+  mutable mutex mutex_;
+  std::unordered_map<K, std::shared_ptr<call>, Hash, Equal> calls_;
+  wait_group strays_;  // the fibers of calls with contexts
+};
+
+}  // namespace weft::inline v0
