@@ -34,6 +34,26 @@ namespace {
 std::atomic<runtime_state*> the_default{nullptr};
 std::atomic<int> holds_in_the_making{0};
 
+spin_lock live_runtimes_lock;  // rank 4
+runtime_state* live_runtimes = nullptr;
+
+void enlist(runtime_state* rt) noexcept {
+  static std::uint64_t serials = 0;  // guarded by the lock
+  live_runtimes_lock.lock();
+  rt->serial = ++serials;
+  rt->next_live = live_runtimes;
+  live_runtimes = rt;
+  live_runtimes_lock.unlock();
+}
+
+void strike_off(const runtime_state* rt) noexcept {
+  live_runtimes_lock.lock();
+  runtime_state** link = &live_runtimes;
+  while (*link != rt) link = &(*link)->next_live;
+  *link = rt->next_live;
+  live_runtimes_lock.unlock();
+}
+
 // Ps are recycled and never freed: stray pointers to their timer heaps stay valid.
 spin_lock processor_pool_lock;
 std::vector<processor*>& processor_pool() {
@@ -50,7 +70,11 @@ processor* take_processor() {
     pool.pop_back();
   }
   processor_pool_lock.unlock();
-  return p != nullptr ? p : new processor;
+  if (p != nullptr) return p;
+  static std::atomic<std::uint32_t> serials{0};
+  p = new processor;
+  p->serial = serials.fetch_add(1, std::memory_order_relaxed);
+  return p;
 }
 
 void return_processor(processor* p) {
@@ -317,6 +341,14 @@ std::uint64_t runtime_state::live_fibers() const noexcept {
   return started - ended;
 }
 
+bool runtime_lives(const runtime_state* rt, std::uint64_t serial) noexcept {
+  live_runtimes_lock.lock();
+  const runtime_state* found = live_runtimes;
+  while (found != nullptr && (found != rt || found->serial != serial)) found = found->next_live;
+  live_runtimes_lock.unlock();
+  return found != nullptr;
+}
+
 runtime_state* default_runtime() noexcept { return the_default.load(std::memory_order_acquire); }
 
 bool set_default_runtime(runtime_state* rt) noexcept {
@@ -364,6 +396,7 @@ std::unique_ptr<runtime_state> runtime_start(const options& o) {
     for (processor* p : rt->procs) return_processor(p);
     throw;
   }
+  enlist(rt.get());
   return rt;
 }
 
@@ -410,6 +443,7 @@ void runtime_stop(std::unique_ptr<runtime_state> rt) {
     rt->root.destroy(rt->root.context);
   }
   for (processor* p : rt->procs) return_processor(p);
+  strike_off(rt.get());
 }
 
 }  // namespace weft::inline v0::detail
