@@ -18,6 +18,7 @@
 #include <weft/once.hpp>
 #include <weft/options.hpp>
 #include <weft/parallel_for.hpp>
+#include <weft/pool.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
 #include <weft/semaphore.hpp>
