@@ -2,6 +2,7 @@
 // Everything but the HTTP server (<weft/http.hpp>), which is a component of its own.
 #pragma once
 
+#include <weft/arena.hpp>
 #include <weft/barrier.hpp>
 #include <weft/chan.hpp>
 #include <weft/clock.hpp>
