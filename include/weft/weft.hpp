@@ -4,6 +4,7 @@
 
 #include <weft/arena.hpp>
 #include <weft/barrier.hpp>
+#include <weft/budget.hpp>
 #include <weft/chan.hpp>
 #include <weft/clock.hpp>
 #include <weft/condition_variable.hpp>
