@@ -30,3 +30,4 @@
 #include <weft/time.hpp>
 #include <weft/version.hpp>
 #include <weft/wait_group.hpp>
+#include <weft/worker_pool.hpp>
