@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <mutex>
 #include <source_location>
 
 namespace weft::inline v0::detail {
@@ -44,19 +45,11 @@ account& find(account_kind kind, const void* site) noexcept {
   return overflow[static_cast<std::size_t>(kind)];
 }
 
-}  // namespace
+// Not a spin lock: a visitor may allocate.
+constinit std::mutex sources_lock;
+constinit ledger_source* sources = nullptr;
 
-void ledger_add(account_kind kind, const void* site) noexcept {
-  account& a = find(kind, site);
-  a.live.fetch_add(1, std::memory_order_relaxed);
-  a.created.fetch_add(1, std::memory_order_relaxed);
-}
-
-void ledger_remove(account_kind kind, const void* site) noexcept {
-  find(kind, site).live.fetch_sub(1, std::memory_order_relaxed);
-}
-
-void ledger_visit(void (*visit)(const ledger_row&, void*), void* context) {
+void visit_counters(void (*visit)(const ledger_row&, void*), void* context) {
   for (const account& a : table) {
     const std::uintptr_t key = a.key.load(std::memory_order_acquire);
     if (key == 0) continue;
@@ -75,17 +68,52 @@ void ledger_visit(void (*visit)(const ledger_row&, void*), void* context) {
   }
 }
 
+}  // namespace
+
+void ledger_add(account_kind kind, const void* site) noexcept {
+  account& a = find(kind, site);
+  a.live.fetch_add(1, std::memory_order_relaxed);
+  a.created.fetch_add(1, std::memory_order_relaxed);
+}
+
+void ledger_remove(account_kind kind, const void* site) noexcept {
+  find(kind, site).live.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void ledger_link(ledger_source* source) noexcept {
+  const std::lock_guard<std::mutex> hold(sources_lock);
+  source->prev = nullptr;
+  source->next = sources;
+  if (sources != nullptr) sources->prev = source;
+  sources = source;
+}
+
+void ledger_unlink(ledger_source* source) noexcept {
+  const std::lock_guard<std::mutex> hold(sources_lock);
+  (source->prev != nullptr ? source->prev->next : sources) = source->next;
+  if (source->next != nullptr) source->next->prev = source->prev;
+}
+
+void ledger_visit(void (*visit)(const ledger_row&, void*), void* context) {
+  visit_counters(visit, context);
+  const std::lock_guard<std::mutex> hold(sources_lock);
+  for (ledger_source* s = sources; s != nullptr; s = s->next) s->walk(s, visit, context);
+}
+
 std::int64_t ledger_live(account_kind kind) noexcept {
   struct sum {
     account_kind kind;
     std::int64_t live;
   } s{kind, 0};
-  ledger_visit(
-      [](const ledger_row& row, void* context) {
-        auto* out = static_cast<sum*>(context);
-        if (row.kind == out->kind) out->live += row.live;
-      },
-      &s);
+  const auto add = [](const ledger_row& row, void* context) {
+    auto* out = static_cast<sum*>(context);
+    if (row.kind == out->kind) out->live += row.live;
+  };
+  visit_counters(add, &s);
+  const std::lock_guard<std::mutex> hold(sources_lock);
+  for (ledger_source* from = sources; from != nullptr; from = from->next) {
+    if (from->kind == kind) from->walk(from, add, &s);
+  }
   return s.live;
 }
 

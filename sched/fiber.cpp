@@ -145,6 +145,14 @@ fiber_extension& extension_of(fiber_core* g) {
   return *g->ext;
 }
 
+void fiber_take_labels(fiber_core* to, const fiber_core* from) {
+  if (((to->flags | from->flags) & fiber_has_labels) == 0 || to == from) return;
+  const bool labelled = (from->flags & fiber_has_labels) != 0;
+  extension_of(to).labels = labelled ? from->ext->labels : nullptr;
+  to->flags &= static_cast<std::uint8_t>(~fiber_has_labels);
+  if (labelled) to->flags |= fiber_has_labels;
+}
+
 fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t align, const void* site,
                            const fiber_options* options) {
   machine* m = this_machine();
@@ -319,6 +327,19 @@ bool drop_own_reference(fiber_core* g) noexcept {
 }
 
 }  // namespace
+
+void fiber_finish_unstarted(fiber_core* g) noexcept {
+  announce_end(g);
+  g->rt->finished_elsewhere.fetch_add(1, std::memory_order_relaxed);
+  if (!drop_own_reference(g)) return;
+  machine* m = this_machine();
+  if (m == nullptr) {
+    recycle(nullptr, g);
+    return;
+  }
+  const rt_section section(m);
+  recycle(section.p(), g);
+}
 
 // What the end of a fiber leads to: one of the two.
 struct ending {

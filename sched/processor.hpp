@@ -68,7 +68,8 @@ struct alignas(cache_line) processor {
   std::unique_ptr<poller> io;
   runtime_state* rt = nullptr;
   int index = 0;
-  bool alone = false;  // the runtime's only P: nobody steals
+  std::uint32_t serial = 0;  // among all Ps of the process, for what keeps something for each
+  bool alone = false;        // the runtime's only P: nobody steals
 
   std::atomic<std::uint64_t> spawned{0};   // owner writes, anybody reads
   std::atomic<std::uint64_t> finished{0};  // likewise

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ps are recycled between runtimes and never freed: stray pointers to their timer heaps stay valid.
+#include <atomic>
+#include <cstdint>
 #include <system_error>
 #include <vector>
 
@@ -22,10 +24,14 @@ processor* take_processor() {
     pool().pop_back();
   }
   pool_lock.unlock();
-  return p != nullptr ? p : new processor;
+  if (p != nullptr) return p;
+  static std::atomic<std::uint32_t> serials{0};
+  p = new processor;
+  p->serial = serials.fetch_add(1, std::memory_order_relaxed);
+  return p;
 }
 
-// What the last runtime left.
+// What the last runtime left; but the serial number stays: it is the P's own.
 void reset(processor* p) noexcept {
   p->owner.store(owner_claimed);
   p->running_on.store(nullptr);

@@ -34,6 +34,26 @@ namespace {
 std::atomic<runtime_state*> the_default{nullptr};
 std::atomic<int> holds_in_the_making{0};
 
+spin_lock live_runtimes_lock;  // rank 4
+runtime_state* live_runtimes = nullptr;
+
+void enlist(runtime_state* rt) noexcept {
+  static std::uint64_t serials = 0;  // guarded by the lock
+  live_runtimes_lock.lock();
+  rt->serial = ++serials;
+  rt->next_live = live_runtimes;
+  live_runtimes = rt;
+  live_runtimes_lock.unlock();
+}
+
+void strike_off(const runtime_state* rt) noexcept {
+  live_runtimes_lock.lock();
+  runtime_state** link = &live_runtimes;
+  while (*link != rt) link = &(*link)->next_live;
+  *link = rt->next_live;
+  live_runtimes_lock.unlock();
+}
+
 fiber_core* running_fiber_of_thread() noexcept {
   machine* m = this_machine();
   return m == nullptr || m->current == &m->g0 ? nullptr : m->current;
@@ -281,6 +301,14 @@ std::uint64_t runtime_state::live_fibers() const noexcept {
   return started - ended;
 }
 
+bool runtime_lives(const runtime_state* rt, std::uint64_t serial) noexcept {
+  live_runtimes_lock.lock();
+  const runtime_state* found = live_runtimes;
+  while (found != nullptr && (found != rt || found->serial != serial)) found = found->next_live;
+  live_runtimes_lock.unlock();
+  return found != nullptr;
+}
+
 runtime_state* default_runtime() noexcept { return the_default.load(std::memory_order_acquire); }
 
 bool set_default_runtime(runtime_state* rt) noexcept {
@@ -334,6 +362,7 @@ std::unique_ptr<runtime_state> runtime_start(const options& o) {
     for (processor* p : rt->procs) return_processor(p);
     throw;
   }
+  enlist(rt.get());
   return rt;
 }
 
@@ -380,6 +409,7 @@ void runtime_stop(std::unique_ptr<runtime_state> rt) {
     rt->root.destroy(rt->root.context);
   }
   for (processor* p : rt->procs) return_processor(p);
+  strike_off(rt.get());
 }
 
 }  // namespace weft::inline v0::detail

@@ -92,6 +92,8 @@ class runtime_state {
   bool force_migrate = false;  // every wake moves the fiber to another P
   bool spin_wanted = true;
   bool is_default = false;
+  std::uint64_t serial = 0;             // never the same twice
+  runtime_state* next_live = nullptr;   // see runtime_lives
   relaxed<bool> light_is_fence{false};  // see light_barrier
   relaxed<bool> heavy_is_fence{false};
   root_slot root;  // filled by ctx/ (runtime_hooks.hpp)
@@ -159,6 +161,9 @@ class runtime_hold {
  private:
   runtime_state* rt_;
 };
+
+/// Whether that runtime has not ended: for what is bound to one and may outlive it.
+[[nodiscard]] bool runtime_lives(const runtime_state* rt, std::uint64_t serial) noexcept;
 
 /// Threads of this process that are weft's own or blocked inside weft::run (deadlock detection).
 extern std::atomic<int> weft_threads;
@@ -263,6 +268,11 @@ void put_runnable(processor* p, fiber_core* g) noexcept;
 [[nodiscard]] bool fiber_set_joiner(fiber_core* g, waiter* w) noexcept;
 /// Takes it back; false if the fiber has ended meanwhile.
 [[nodiscard]] bool fiber_clear_joiner(fiber_core* g, waiter* w) noexcept;
+/// The end of a fiber that was never started, and whose closure somebody else has run: tells a
+/// joiner, and drops the fiber's own reference.
+void fiber_finish_unstarted(fiber_core* g) noexcept;
+/// `to`, the caller, has the labels of `from` from here on.
+void fiber_take_labels(fiber_core* to, const fiber_core* from);
 
 // --- sysmon.cpp
 void sysmon_start(runtime_state* rt);

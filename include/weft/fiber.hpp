@@ -255,12 +255,27 @@ namespace detail {
 struct future_maker {
   template <class F>
   [[nodiscard]] WEFT_INLINE static auto make(runtime_state* rt, F&& fn, const void* site) {
+    fiber_core* g = prepare(rt, std::forward<F>(*launder_ptr(&fn)), site);
+    fiber_start(g);
+    return of<std::decay_t<F>>(g);
+  }
+
+  /// A fiber that is not started yet, with a second reference for of().
+  template <class F>
+  [[nodiscard]] WEFT_INLINE static fiber_core* prepare(runtime_state* rt, F&& fn,
+                                                       const void* site) {
     using function = std::decay_t<F>;
-    using T = std::invoke_result_t<function&>;
-    using closure = async_closure<function, T>;
+    using closure = async_closure<function, std::invoke_result_t<function&>>;
     fiber_core* g = fiber_make_in(rt, closure(std::forward<F>(*launder_ptr(&fn))), site, nullptr);
     fiber_add_handle(g);
-    fiber_start(g);
+    return g;
+  }
+
+  /// What stands for its result. F: the function, decayed.
+  template <class F>
+  [[nodiscard]] static auto of(fiber_core* g) noexcept {
+    using T = std::invoke_result_t<F&>;
+    using closure = async_closure<F, T>;
     return future<T>(fiber_handle(g), [](fiber_core* core, void* out) {
       auto* c = closure_of<closure>(core);
       if (c->exception) std::rethrow_exception(c->exception);

@@ -2,8 +2,10 @@
 // Everything but the HTTP server (<weft/http.hpp>), which is a component of its own.
 #pragma once
 
+#include <weft/arena.hpp>
 #include <weft/atomic_value.hpp>
 #include <weft/barrier.hpp>
+#include <weft/budget.hpp>
 #include <weft/chan.hpp>
 #include <weft/circuit_breaker.hpp>
 #include <weft/clock.hpp>
@@ -20,6 +22,7 @@
 #include <weft/once.hpp>
 #include <weft/options.hpp>
 #include <weft/parallel_for.hpp>
+#include <weft/pool.hpp>
 #include <weft/rate_limiter.hpp>
 #include <weft/retry.hpp>
 #include <weft/run.hpp>
@@ -32,3 +35,4 @@
 #include <weft/time.hpp>
 #include <weft/version.hpp>
 #include <weft/wait_group.hpp>
+#include <weft/worker_pool.hpp>

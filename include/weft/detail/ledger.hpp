@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The accounts: how many objects of each kind are alive, by the line of user code that created
-// them. Fibers are not counted here (their pool is walked on demand, so a spawn pays nothing);
-// everything else adds and removes itself. Lock-free, from any thread, never allocates from malloc.
+// them. Fibers and objects of a pool<T> are not counted here (they are walked on demand, so a spawn
+// and a get pay nothing); everything else adds and removes itself. Lock-free, from any thread,
+// never allocates from malloc.
 #pragma once
 
 #include <cstdint>
