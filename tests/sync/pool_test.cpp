@@ -370,6 +370,38 @@ TEST(PoolRuntimes, ServesSeveralAndOutlivesThem) {
   EXPECT_EQ(counted::alive, before);
 }
 
+// Nobody takes from what a P that has retired leaves behind; it goes with the rest all the same.
+TEST(PoolRuntimes, WhatARetiredProcLeavesIsDestroyedAndItServesAgain) {
+  weft::run([] {
+    const auto change_procs = [](int n) {
+      EXPECT_TRUE(weft::set_procs(n));
+      while (weft::stats().procs != n) weft::yield();
+    };
+    const int before = counted::alive;
+    weft::pool<counted> p;
+    for (int round = 0; round < 3; ++round) {
+      change_procs(4);
+      weft::wait_group wg;
+      for (int f = 0; f < 16; ++f) {
+        wg.go([&p] {
+          for (int i = 0; i < 200; ++i) {
+            auto a = p.get();
+            auto b = p.get();
+            if (i % 10 == 0) weft::yield();
+          }
+        });
+      }
+      wg.wait();
+      change_procs(1);
+      EXPECT_EQ(p.stats().out, 0U);
+      p.trim();
+      p.trim();
+      EXPECT_EQ(p.stats().idle, 0U);
+      EXPECT_EQ(counted::alive, before);
+    }
+  });
+}
+
 // --- accounts
 
 TEST_P(Pool, ObjectsThatAreOutAreInTheAccountsByLine) {
