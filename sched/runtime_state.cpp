@@ -19,6 +19,7 @@
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
+#include "runtime/stack_watch.hpp"
 #include "sched/fiber_extension.hpp"
 
 #if WEFT_TSAN
@@ -108,6 +109,7 @@ void add_processors(runtime_state* rt) {
     p->runnext = nullptr;
     p->budget = 0;
     p->spin_limit = 8000;
+    p->slept_out = false;
     p->spawned.store(0);
     p->finished.store(0);
     p->steals.store(0);
@@ -243,6 +245,9 @@ void reclaim_step(fiber_core* g, void* context) {
   if (g->state.load(std::memory_order_acquire) == fiber_state::dead || g->rt != a->rt) return;
   g->state.store(fiber_state::dead, std::memory_order_relaxed);
   if (g->stack_lo != nullptr) {
+    if ((g->flags & fiber_is_watched) != 0) {
+      look_at_stack(g->site, g->stack_class, g->stack_lo, false);
+    }
     stack_release(g->stack_class, g->stack_lo);
 #if WEFT_TSAN
     __tsan_destroy_fiber(g->tsan_fiber);
@@ -344,6 +349,7 @@ runtime_hold::~runtime_hold() {
 
 std::unique_ptr<runtime_state> runtime_start(const options& o) {
   process_init();
+  stack_guard_report();
   running_fiber = &running_fiber_of_thread;
   auto rt = std::make_unique<runtime_state>(o);
   rt->n_procs = chosen_procs(o);
@@ -410,6 +416,10 @@ void runtime_stop(std::unique_ptr<runtime_state> rt) {
     rt->root.destroy(rt->root.context);
   }
   for (processor* p : rt->procs) return_processor(p);
+  stack_pool_shrink();
+  fiber_pool_shrink();
+  stack_guard_report();
+  log_stack_use();
 }
 
 }  // namespace weft::inline v0::detail

@@ -205,6 +205,10 @@ void sysmon_wake(runtime_state* rt) noexcept;
 /// Is m asleep in the kernel, and not merely without a core?
 [[nodiscard]] bool thread_sleeps(const machine* m) noexcept;
 
+// --- stack_use.cpp
+/// Logs the table of weft::diag::stack_use, if it is kept.
+void log_stack_use() noexcept;
+
 // --- deadlock.cpp
 /// Called by a worker whose P was the last to go idle.
 void check_deadlock(runtime_state* rt) noexcept;

@@ -89,6 +89,7 @@ inline constexpr std::uint8_t fiber_has_extension = 2;  ///< ext is not null
 inline constexpr std::uint8_t fiber_has_labels = 4;     ///< and there are labels in it
 inline constexpr std::uint8_t fiber_has_block = 8;      ///< the closure is at `block`
 inline constexpr std::uint8_t fiber_is_pinned = 16;     ///< to one M, see lock_thread.cpp
+inline constexpr std::uint8_t fiber_is_watched = 32;    ///< its stack is, see stack_watch.hpp
 
 inline constexpr std::uint32_t stack_page = 4096;
 
