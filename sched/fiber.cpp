@@ -83,7 +83,7 @@ void recycle(processor* p, fiber_core* g) noexcept {
 WEFT_INLINE void reset(fiber_core* g, runtime_state* rt, const void* site,
                        std::uint64_t parent_id) noexcept {
   g->m.store(nullptr, std::memory_order_relaxed);  // one that ended never switched away itself
-  g->rt = rt;
+  std::atomic_ref<runtime_state*>(g->rt).store(rt, std::memory_order_relaxed);
   std::atomic_ref<const void*>(g->site).store(site, std::memory_order_relaxed);
   g->parent_id = parent_id;
   g->stack_lo = nullptr;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/memory_trim.hpp"
 
+#include <algorithm>
 #include <atomic>
 
 #include <weft/detail/timer_node.hpp>
@@ -27,13 +28,14 @@ void memory_trim::look(std::int64_t now) noexcept {
     more_ = stack_pool_trim(over);
     more_ |= fiber_pool_trim(over);
   }
+  parked_.look(now);
 }
 
 std::int64_t memory_trim::due() const noexcept {
   if (trim_period_ns() == never) return never;
   if (more_) return 0;
   const bool later = stack_pool_can_shrink() || fiber_pool_can_shrink();
-  return later ? period_end.load(std::memory_order_relaxed) : never;
+  return std::min(parked_.due(), later ? period_end.load(std::memory_order_relaxed) : never);
 }
 
 }  // namespace weft::inline v0::detail

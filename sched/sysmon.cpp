@@ -136,6 +136,7 @@ void help_busy(runtime_state* rt, std::int64_t now) noexcept {
 }
 
 struct sysmon_state {
+  explicit sysmon_state(const runtime_state* rt) noexcept : memory(rt) {}
   memory_trim memory;
   sched_trace trace;
   stall_watch stalls;
@@ -168,7 +169,7 @@ void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
 void* sysmon_main(void* argument) {
   auto* rt = static_cast<runtime_state*>(argument);
   ::pthread_setname_np(::pthread_self(), "weft-sysmon");
-  sysmon_state s;
+  sysmon_state s(rt);
   while (!rt->stopping.load(std::memory_order_acquire)) {
     const std::int64_t now = now_ns();
     rt->coarse_now.store(now, std::memory_order_relaxed);
