@@ -29,6 +29,7 @@ struct global_list {
   spin_lock lock;
   fiber_core* head = nullptr;  // single ones, fewer than a chain, linked by free_next
   std::size_t head_count = 0;
+  bool head_wanted = false;      // during this period
   fiber_core* chains = nullptr;  // first ones of full chains, linked by sched_next
   low_water spare_chains;        // counts them
   slab_set slabs{sizeof(fiber_core), offsetof(fiber_core, free_next)};
@@ -100,6 +101,7 @@ void push_chain_locked(fiber_core* chain) noexcept {
 
 fiber_core* pop_head_locked() noexcept {
   fiber_core* g = list.head;
+  list.head_wanted = true;
   list.head = g->free_next;
   --list.head_count;
   return g;
@@ -160,7 +162,19 @@ void file_all(spin_lock& lock, slab_set& set, Object* objects, Next next) noexce
   lock.unlock();
 }
 
-// True: one chain went, or could have been.
+// Single ones keep slabs, too.
+void trim_head() noexcept {
+  list.lock.lock();
+  fiber_core* unwanted = nullptr;
+  if (!std::exchange(list.head_wanted, false)) {
+    unwanted = std::exchange(list.head, nullptr);
+    list.head_count = 0;
+  }
+  list.lock.unlock();
+  file_all(list.lock, list.slabs, unwanted, [](fiber_core* g) { return g->free_next; });
+}
+
+// True: one chain went, and there may be more.
 bool trim_chain() noexcept {
   list.lock.lock();
   fiber_core* chain = list.spare_chains.give_up() ? pop_chain_locked() : nullptr;
@@ -327,6 +341,7 @@ void fiber_visit(void (*visit)(fiber_core*, void*), void* context) {
 bool fiber_pool_trim(bool period_over) noexcept {
   if (period_over) {
     for_each_low_water([](low_water& w, std::size_t) { w.end_period(); });
+    trim_head();
   }
   return trim_slice();
 }
@@ -338,7 +353,9 @@ void fiber_pool_shrink() noexcept {
 }
 
 bool fiber_pool_can_shrink() noexcept {
-  bool any = false;
+  list.lock.lock();
+  bool any = list.head != nullptr;
+  list.lock.unlock();
   for_each_low_water([&any](const low_water& w, std::size_t) { any |= w.have() != 0; });
   return any;
 }
