@@ -350,6 +350,7 @@ bool trim_some(int stack_class) noexcept {
   pool.lock.lock();
   while (n < batch.size() && (batch[n] = pop_oldest_locked(stack_class)) != nullptr) ++n;
   pool.lock.unlock();
+  if (n == 0) return false;
   for (std::size_t i = 0; i < n; ++i) {
     ::madvise(batch[i], stack_cache::usable_size(stack_class), MADV_DONTNEED);
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/parked_stacks.hpp"
 
+#include <algorithm>
 #include <atomic>
 
 #include "runtime/fiber_pool.hpp"
@@ -13,7 +14,9 @@ namespace {
 
 enum : std::uint32_t { just_parked = 0, seen_parked = 1, trimmed = 2 };
 
-constexpr std::int64_t pause_factor = 50;  // after each part of a round, times what it took
+// After each part of a round, times what it took; at most a period (the thread may have stood
+// still).
+constexpr std::int64_t pause_factor = 50;
 
 // Below the stack pointer the code that switched may keep a red zone (128 bytes on x86-64).
 constexpr std::uintptr_t red_zone = 256;
@@ -70,7 +73,7 @@ void parked_stacks::look(std::int64_t now) noexcept {
   trim_candidates();
   if (more) {
     const std::int64_t end = now_ns();
-    due_ = end + (end - now) * pause_factor;
+    due_ = end + std::min((end - now) * pause_factor, trim_period_ns());
   } else {
     next_slab_ = 0;
     due_ = now + trim_period_ns();

@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -30,12 +31,13 @@ constexpr int burst = 5'000;
 constexpr int burst = 30'000;
 #endif
 
-// Memory and page tables of the process, in KiB. Sanitizers keep their own for what is gone.
+// Memory of the process that is no file's, and its page tables, in KiB. Sanitizers keep their own
+// for what is gone.
 std::int64_t memory_kib() {
   std::ifstream status("/proc/self/status");
   std::int64_t sum = 0;
   for (std::string line; std::getline(status, line);) {
-    for (const char* key : {"VmRSS:", "VmPTE:"}) {
+    for (const char* key : {"RssAnon:", "VmPTE:"}) {
       if (line.rfind(key, 0) == 0) sum += std::atoll(line.c_str() + std::strlen(key));
     }
   }
@@ -48,28 +50,40 @@ struct usage {
   std::int64_t arenas_kib = static_cast<std::int64_t>(weft::stats().stack_bytes_mapped >> 10);
 };
 
-// All but a twentieth. (And what is no burst's: a page here and there, threads that have come.)
+// What is no burst's: a page here and there; threads that have come, of each P.
 constexpr std::int64_t slack_kib = 1024;
+constexpr std::int64_t slack_of_p_kib = 64;
+// What a P that is never idle for long keeps: 64 stacks.
+constexpr std::int64_t spares_of_p_kib = 64 * 16;
 
-bool is_back(const usage& start, const usage& peak, const usage& now, std::int64_t spare_kib) {
-  const auto back = [=](std::int64_t s, std::int64_t p, std::int64_t n) {
-    return n <= s + p / 20 + slack_kib + spare_kib;
+enum class others : std::uint8_t { idle, at_work };
+
+bool is_back(const usage& start, const usage& peak, const usage& now, others are) {
+  const std::int64_t procs = weft::stats().procs;
+  std::int64_t slack = slack_kib + slack_of_p_kib * procs;
+  if (are == others::at_work) slack += spares_of_p_kib * procs;
+  const auto back = [](std::int64_t s, std::int64_t p, std::int64_t n, std::int64_t more) {
+    return n <= s + p / 20 + more;  // all but a twentieth
   };
 #if !(WEFT_ASAN || WEFT_TSAN)
-  if (!back(start.process_kib, peak.process_kib, now.process_kib)) return false;
+  if (!back(start.process_kib, peak.process_kib, now.process_kib, slack)) return false;
 #endif
-  return back(start.stacks_kib, peak.stacks_kib, now.stacks_kib);
+  // One arena is kept to carve from. (A single stack in use keeps its arena.)
+  constexpr std::int64_t arena_kib = 64 << 10;
+  return back(start.stacks_kib, peak.stacks_kib, now.stacks_kib, slack) &&
+         (are == others::at_work ||
+          back(start.arenas_kib, peak.arenas_kib, now.arenas_kib, 2 * arena_kib));
 }
 
-void wait_until_back(const usage& start, const usage& peak, std::int64_t spare_kib = 0) {
+void wait_until_back(const usage& start, const usage& peak, others are) {
   const auto end = std::chrono::steady_clock::now() + patience;
-  for (usage now; !is_back(start, peak, now, spare_kib); now = usage{}) {
+  for (usage now; !is_back(start, peak, now, are); now = usage{}) {
     if (std::chrono::steady_clock::now() > end) {
-      std::fprintf(
-          stderr, "KiB at start %lld + %lld, at the peak %lld + %lld, now %lld + %lld\n",
-          static_cast<long long>(start.process_kib), static_cast<long long>(start.stacks_kib),
-          static_cast<long long>(peak.process_kib), static_cast<long long>(peak.stacks_kib),
-          static_cast<long long>(now.process_kib), static_cast<long long>(now.stacks_kib));
+      std::fprintf(stderr, "process, stacks, arenas in KiB: at start, at the peak, now\n");
+      for (const usage& u : {start, peak, now}) {
+        std::fprintf(stderr, "%lld %lld %lld\n", static_cast<long long>(u.process_kib),
+                     static_cast<long long>(u.stacks_kib), static_cast<long long>(u.arenas_kib));
+      }
       ::_exit(3);
     }
     weft::sleep_for(20ms);
@@ -104,7 +118,7 @@ TEST(MemoryTrim, StacksAndFibersOfABurstGoBackWhileTheRuntimeIsIdle) {
                 static_cast<void>(gate.recv());
               });
             });
-        wait_until_back(start, peak);
+        wait_until_back(start, peak, others::idle);
       }
     });
   });
@@ -126,7 +140,7 @@ TEST(MemoryTrim, FibersThatNeverHadAStackAndTheirClosuresGoBack) {
       }
       const usage peak;
       all.wait();
-      wait_until_back(start, peak);
+      wait_until_back(start, peak, others::idle);
     });
   });
   EXPECT_EQ(r.code, 0) << r.error;
@@ -155,8 +169,7 @@ TEST(MemoryTrim, GoesOnWhileOthersWork) {
               static_cast<void>(gate.recv());
             });
           });
-      // Ps that are never idle for long keep up to 64 stacks each.
-      wait_until_back(start, peak, weft::stats().procs * 64 * 16);
+      wait_until_back(start, peak, others::at_work);
       done.store(true);
       workers.wait();
     });

@@ -54,6 +54,7 @@ TEST(StackUse, IsTheMostThatAFiberOfTheLineHasUsedWhoeverHadTheStackBefore) {
     ::setenv("WEFT_DEBUG", "stacks=1", 1);
     weft::run([] {
       run_deep_and_shallow_fibers();
+      while (weft::num_fibers() != 1) weft::yield();  // joined is not yet gone
       const auto rows = weft::diag::stack_use();
       const auto* deep = row_of(rows, deep_line);
       const auto* shallow = row_of(rows, shallow_line);
