@@ -561,8 +561,9 @@ void stack_guard_report() noexcept {
 std::int64_t trim_period_ns() noexcept {
   static const std::int64_t period = [] {
     const char* text = debug_option("trim");
-    const std::int64_t ns = text == nullptr ? 1'000'000'000 : parse_duration_ns(text);
-    return ns <= 0 ? never : ns;
+    const std::int64_t ns = text == nullptr ? -1 : parse_duration_ns(text);
+    if (ns < 0) return std::int64_t{1'000'000'000};
+    return ns == 0 ? never : ns;
   }();
   return period;
 }

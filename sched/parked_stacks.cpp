@@ -30,10 +30,6 @@ void give_pages_back(const fiber_core* g) noexcept {
   if (end > lo) ::madvise(g->stack_lo, end - lo, MADV_DONTNEED);
 }
 
-bool belongs_to(fiber_core* g, const runtime_state* rt) noexcept {
-  return std::atomic_ref<runtime_state*>(g->rt).load(std::memory_order_relaxed) == rt;
-}
-
 }  // namespace
 
 parked_stacks::parked_stacks(const runtime_state* rt) noexcept : rt_(rt) {
@@ -42,7 +38,7 @@ parked_stacks::parked_stacks(const runtime_state* rt) noexcept : rt_(rt) {
 
 // Hints only, all of it: what counts is looked at again when it is held.
 void parked_stacks::look_at(fiber_core* g) noexcept {
-  if (g->state.load(std::memory_order_relaxed) != fiber_state::waiting || !belongs_to(g, rt_)) {
+  if (g->state.load(std::memory_order_relaxed) != fiber_state::waiting || runtime_of(g) != rt_) {
     return;
   }
   const std::uint32_t age = g->futex_word.load(std::memory_order_relaxed);
@@ -58,7 +54,7 @@ void parked_stacks::look_at(fiber_core* g) noexcept {
 
 void parked_stacks::trim_candidates() noexcept {
   candidates_.visit_held([this](fiber_core* g) {
-    if (!belongs_to(g, rt_)) return;  // another runtime ends when it likes
+    if (runtime_of(g) != rt_) return;  // another runtime ends when it likes
     g->futex_word.store(trimmed, std::memory_order_relaxed);
     give_pages_back(g);
   });

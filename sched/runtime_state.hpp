@@ -161,6 +161,10 @@ WEFT_INLINE void place_on_stack(fiber_core* g, char* lo, std::uint32_t size) noe
   g->tsan_fiber = __tsan_create_fiber(0);
 #endif
 }
+/// Whose it is; from any thread, a hint.
+[[nodiscard]] inline runtime_state* runtime_of(fiber_core* g) noexcept {
+  return std::atomic_ref<runtime_state*>(g->rt).load(std::memory_order_relaxed);
+}
 /// Saves what belongs to the fiber in the thread.
 WEFT_INLINE void save_thread_state(machine* m, fiber_core* g) noexcept {
   g->saved_errno = *m->err;

@@ -30,7 +30,7 @@
 //
 // A holder that does not get on keeps a woken fiber, and the P that is to run it, waiting: it does
 // what it does at once, and to few fibers at a time. It must be over before the fiber's runtime
-// ends (sysmon is). Without membarrier there is no such thing: nothing is held.
+// ends (sysmon is; others keep it by a runtime_hold). Without membarrier nothing may be held.
 // tests/model/stack_hold_model_test.cpp tries every interleaving on this very code.
 #pragma once
 

@@ -2,16 +2,19 @@
 #include <weft/stack_use.hpp>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <ostream>
 #include <sstream>
 #include <tuple>
 
 #include "runtime/debug.hpp"
+#include "runtime/fiber_pool.hpp"
 #include "runtime/ledger.hpp"
 #include "runtime/stack_pool.hpp"
 #include "runtime/stack_watch.hpp"
 #include "sched/runtime_state.hpp"
+#include "sched/stack_hold.hpp"
 
 namespace weft::inline v0 {
 namespace diag {
@@ -42,10 +45,56 @@ std::size_t enough_for(std::size_t high_water) noexcept {
   return detail::stack_class_size[static_cast<std::size_t>(c)];
 }
 
+// The parked fibers of a runtime, held for a look at their stacks, some at a time.
+class parked_fibers {
+ public:
+  parked_fibers(const detail::runtime_state* rt, table* t) noexcept : rt_(rt), table_(t) {}
+
+  void add_all() {
+    detail::fiber_visit(
+        [](detail::fiber_core* g, void* self) { static_cast<parked_fibers*>(self)->look_at(g); },
+        this);
+    add_candidates();
+  }
+
+ private:
+  static constexpr std::size_t at_once = 16;
+
+  void look_at(detail::fiber_core* g) {
+    if (g->state.load(std::memory_order_relaxed) != detail::fiber_state::waiting) return;
+    candidates_.add(g);
+    if (candidates_.full()) add_candidates();
+  }
+
+  void add_candidates() {
+    std::array<detail::stack_use, at_once> found;
+    std::size_t n = 0;
+    candidates_.visit_held([&](detail::fiber_core* g) {
+      if (detail::runtime_of(g) != rt_ || (g->flags & detail::fiber_is_watched) == 0) return;
+      found[n++] = {g->site, g->stack_class, 1,
+                    detail::bytes_in_memory(g->stack_class, g->stack_lo)};
+    });
+    for (std::size_t i = 0; i < n; ++i) add(*table_, found[i]);
+  }
+
+  const detail::runtime_state* rt_;
+  table* table_;
+  detail::machine_head mark_;
+  detail::basic_stack_hold<detail::native_sync, detail::fiber_core, detail::machine_head, at_once>
+      candidates_{&mark_};
+};
+
+void add_parked(table& t) {
+  if (!detail::stack_use_is_measured || !detail::membarrier_available) return;
+  const detail::runtime_hold hold;
+  if (hold.get() != nullptr) parked_fibers(hold.get(), &t).add_all();
+}
+
 }  // namespace
 
 std::vector<stack_use_row> stack_use() {
   table t;
+  add_parked(t);
   detail::stack_use_visit(
       [](const detail::stack_use& use, void* context) { add(*static_cast<table*>(context), use); },
       &t);

@@ -14,7 +14,7 @@
 
 namespace weft::inline v0::diag {
 
-/// The fibers that one line has started with stacks of one size, and that have ended.
+/// The fibers that one line has started with stacks of one size, and that have ended or are parked.
 struct stack_use_row {
   std::string file;
   std::uint32_t line = 0;
@@ -25,8 +25,9 @@ struct stack_use_row {
   std::size_t enough_size = 0;  ///< the smallest stack_size that holds a quarter more than that
 };
 
-/// Of the process so far, by file and line. Fibers that live count when they end, or when their
-/// runtime does. Empty unless the process runs under WEFT_DEBUG=stacks=1. From any thread.
+/// Of the process so far, by file and line. Of the fibers that live, those count that are parked at
+/// this moment, in the caller's (or the default) runtime; all that a runtime ends with do in its
+/// end. Empty unless the process runs under WEFT_DEBUG=stacks=1. From any thread.
 [[nodiscard]] WEFT_EXPORT std::vector<stack_use_row> stack_use();
 
 /// "12 KiB of 64 KiB (16 KiB are enough): 100 fibers of app.cpp:88 (worker)" a line.

@@ -98,6 +98,28 @@ TEST(StackUse, FibersThatAreLeftAtTheEndCountAndTheTableIsLogged) {
   EXPECT_NE(r.error.find("stack_use_test.cpp:"), std::string::npos) << r.error;
 }
 
+TEST(StackUse, ParkedFibersCountBeforeTheyEnd) {
+  const auto r = weft_test::run_child([] {
+    ::setenv("WEFT_DEBUG", "stacks=1", 1);
+    weft::run([] {
+      auto gate = weft::make_chan<int>();
+      deep_line = __LINE__ + 1;
+      auto f = weft::spawn(weft::fiber_options{.stack_size = room}, [=] {
+        use_much();
+        for (int i = 0; i < 1000; ++i) demand(gate.recv() == i, "it is woken as before");
+      });
+      for (int i = 0; i < 1000; ++i) {
+        const auto rows = weft::diag::stack_use();
+        const auto* deep = row_of(rows, deep_line);
+        demand(deep == nullptr || deep->high_water >= deep_bytes, "all of the frame counts");
+        gate.send(i);
+      }
+      f.join();
+    });
+  });
+  EXPECT_EQ(r.code, 0) << r.error;
+}
+
 TEST(StackUse, IsNotMeasuredUnasked) {
   const auto r = weft_test::run_child([] {
     ::setenv("WEFT_DEBUG", "spin=1", 1);
