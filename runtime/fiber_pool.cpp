@@ -147,7 +147,7 @@ fiber_core* take_locked() noexcept {
 // Objects of a list of free ones go to their slabs; slabs that are whole lose their pages.
 template <class Object, class Next>
 void file_all(spin_lock& lock, slab_set& set, Object* objects, Next next) noexcept {
-  std::array<slab_id, chain_length> whole;
+  std::array<slab_id, chain_length> whole{};
   std::size_t n = 0;
   lock.lock();
   while (objects != nullptr) {

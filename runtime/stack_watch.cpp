@@ -89,7 +89,7 @@ void stack_watch_init() noexcept {
 }
 
 std::uint32_t bytes_in_memory(int stack_class, const char* lo) noexcept {
-  std::array<unsigned char, stack_class_size.back() / stack_page> pages;
+  std::array<unsigned char, stack_class_size.back() / stack_page> pages{};
   const char* from = lowest_measured(lo);
   const auto size = stack_cache::usable_size(stack_class) - static_cast<std::uint32_t>(from - lo);
   if (::mincore(const_cast<char*>(from), size, pages.data()) != 0) return 0;

@@ -67,7 +67,7 @@ class parked_fibers {
   }
 
   void add_candidates() {
-    std::array<detail::stack_use, at_once> found;
+    std::array<detail::stack_use, at_once> found{};
     std::size_t n = 0;
     candidates_.visit_held([&](detail::fiber_core* g) {
       if (detail::runtime_of(g) != rt_ || (g->flags & detail::fiber_is_watched) == 0) return;
