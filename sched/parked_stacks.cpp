@@ -26,6 +26,8 @@ void give_pages_back(const fiber_core* g) noexcept {
   if ((g->flags & fiber_is_watched) != 0 || has_canary(g->stack_lo)) return;
   const auto lo = reinterpret_cast<std::uintptr_t>(g->stack_lo);
   const auto sp = reinterpret_cast<std::uintptr_t>(g->frame.sp);
+  // (User code may have left for a stack of its own making, and parked there.)
+  if (sp <= lo || sp > lo + g->stack_size()) return;
   const std::uintptr_t end = (sp - red_zone) / stack_page * stack_page;
   if (end > lo) ::madvise(g->stack_lo, end - lo, MADV_DONTNEED);
 }
