@@ -2,8 +2,9 @@
 // The blocking, trying and timed operations of a channel, and its end. The steps themselves are in
 // chan_steps.hpp, creation and destruction in chan_make.cpp.
 //
-// Locked instructions: 1 (the channel's lock) a send or receive, plus what ready() costs; the claim
-// of a partner is a CAS only if that partner can be woken by others.
+// Locked instructions: none for a send or receive on a channel that one worker has had to itself
+// for a while (biased_lock.hpp), else 1 (the channel's lock), plus what ready() costs; the claim of
+// a partner is a CAS only if that partner can be woken by others.
 #include <weft/detail/chan_core.hpp>
 
 #include <algorithm>
@@ -87,6 +88,24 @@ chan_op send_never_waits(chan_core* c, void* from) {
 
 bool never_waits(const chan_core* c) noexcept { return c->kind >= chan_kind::conflated; }
 
+/// A send on a channel whose sends never wait. It may have to give the lock back in between, so it
+/// takes it the common way.
+WEFT_NOINLINE chan_op send_without_wait(chan_core* c, void* from) {
+  outcome out;
+  c->lock.lock();
+  const chan_op r = send_step(c, from, out);
+  if (r == chan_op::blocked) return send_never_waits(c, from);
+  c->lock.unlock();
+  if (out.wake != nullptr) ready_here(out.wake);
+  return r;
+}
+
+/// For a lock that may be the calling worker's by privilege, else null.
+WEFT_INLINE bias_slot* slot_for(const chan_core* c) noexcept {
+  const machine* m = machine_here();
+  return m == nullptr || !c->may_bias ? nullptr : m->bias;
+}
+
 /// The wait of the timed forms, after the waiter was published and the lock given back.
 chan_op wait_with(wake_extras& extras, chan_core* c, wait_queue* queue, waiter& w,
                   std::error_code& error) noexcept {
@@ -139,16 +158,18 @@ fiber_core** collect(wait_queue& queue, fiber_core** tail) noexcept {
 chan_step chan_send(chan_core* c, void* from, waiter* w) {
   if (c == nullptr) [[unlikely]]
     park_for_ever(wait_reason::chan_send_nil);
+  if (never_waits(c)) [[unlikely]]
+    return {send_without_wait(c, from)};
   outcome out;
-  c->lock.lock();
+  bias_slot* s = slot_for(c);
+  const bool privileged = c->lock.lock_as(s);
   const chan_op r = send_step(c, from, out);
   if (r == chan_op::blocked) {
-    if (never_waits(c)) return {send_never_waits(c, from)};
     publish(c, c->send_q, from, w, wait_reason::chan_send, false);
-    c->lock.unlock();
+    c->lock.unlock_as(s, privileged);
     return {chan_op::parked, park_here(w->g)};
   }
-  c->lock.unlock();
+  c->lock.unlock_as(s, privileged);
   if (out.wake != nullptr) ready_here(out.wake);
   return {r};
 }
@@ -157,14 +178,15 @@ chan_step chan_recv(chan_core* c, void* to, waiter* w) noexcept {
   if (c == nullptr) [[unlikely]]
     park_for_ever(wait_reason::chan_receive_nil);
   outcome out;
-  c->lock.lock();
+  bias_slot* s = slot_for(c);
+  const bool privileged = c->lock.lock_as(s);
   const chan_op r = recv_step(c, to, false, out);
   if (r == chan_op::blocked) {
     publish(c, c->recv_q, to, w, wait_reason::chan_receive, false);
-    c->lock.unlock();
+    c->lock.unlock_as(s, privileged);
     return {chan_op::parked, park_here(w->g)};
   }
-  c->lock.unlock();
+  c->lock.unlock_as(s, privileged);
   if (out.garbage != nullptr) [[unlikely]]
     drop_garbage(c, out.garbage);
   if (out.wake != nullptr) ready_here(out.wake);
@@ -173,11 +195,12 @@ chan_step chan_recv(chan_core* c, void* to, waiter* w) noexcept {
 
 chan_op send_now(chan_core* c, void* from) {
   if (!may_send(c)) return chan_op::blocked;
+  if (never_waits(c)) return send_without_wait(c, from);
   outcome out;
-  c->lock.lock();
+  bias_slot* s = slot_for(c);
+  const bool privileged = c->lock.lock_as(s);
   const chan_op r = send_step(c, from, out);
-  if (r == chan_op::blocked && never_waits(c)) return send_never_waits(c, from);
-  c->lock.unlock();
+  c->lock.unlock_as(s, privileged);
   if (out.wake != nullptr) ready(out.wake);
   return r;
 }
@@ -185,9 +208,10 @@ chan_op send_now(chan_core* c, void* from) {
 chan_op recv_now(chan_core* c, void* to, bool optional) noexcept {
   if (!may_recv(c)) return chan_op::blocked;
   outcome out;
-  c->lock.lock();
+  bias_slot* s = slot_for(c);
+  const bool privileged = c->lock.lock_as(s);
   const chan_op r = recv_step(c, to, optional, out);
-  c->lock.unlock();
+  c->lock.unlock_as(s, privileged);
   finish(c, out);
   return r;
 }

@@ -50,6 +50,7 @@ void init(chan_core* c, const element_ops* ops, std::uint8_t width, chan_kind ki
           std::uint32_t cap, std::byte* ring, const void* site) noexcept {
   c->kind = kind;
   c->width = width;
+  c->may_bias = kind < chan_kind::conflated && ops->move == nullptr && ops->destroy == nullptr;
   c->cap = cap;
   c->ring = ring;
   c->ops = ops;

@@ -81,14 +81,14 @@ inline std::byte* ring_slot(const chan_core* c, std::size_t i) noexcept {
 }
 
 inline std::byte* ring_tail(const chan_core* c) noexcept {
-  std::size_t i = c->head + c->count;
+  std::size_t i = std::size_t{c->head} + c->count;
   if (i >= c->cap) i -= c->cap;
   return ring_slot(c, i);
 }
 
 /// The place behind the last value when one has left the head but `count` still counts it.
 inline std::byte* ring_last(const chan_core* c) noexcept {
-  const std::size_t i = c->head + c->count - 1;
+  const std::size_t i = std::size_t{c->head} + c->count - 1;
   return ring_slot(c, i >= c->cap ? i - c->cap : i);
 }
 
@@ -127,7 +127,8 @@ inline void unbounded_take(unbounded_core* u, void* to, bool optional, outcome& 
   }
 }
 
-/// False: there is no room and no spare chunk.
+/// False: there is no room and no spare chunk. (Four billion values are more than there is memory
+/// for: each takes a byte at least, and the allocation of a chunk fails first.)
 inline bool unbounded_put(unbounded_core* u, void* from) noexcept {
   if (u->tail_pos == u->per_chunk) {
     if (u->spare == nullptr) return false;

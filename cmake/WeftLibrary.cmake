@@ -34,6 +34,11 @@ endif()
 set(weft_public_options $<$<COMPILE_LANGUAGE:C,CXX>:-fstack-clash-protection>)
 if(WEFT_FRAME_POINTERS)
   list(APPEND weft_public_options $<$<COMPILE_LANGUAGE:C,CXX>:-fno-omit-frame-pointer>)
+  if(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+    # Functions without calls do without it there all the same: who calls the loop that a stalled
+    # fiber is in would be missing from its stack.
+    list(APPEND weft_public_options $<$<COMPILE_LANGUAGE:C,CXX>:-mno-omit-leaf-frame-pointer>)
+  endif()
 endif()
 # g++ 12 to 14 lose stores made through a struct of pointers that is forwarded twice. The headers
 # avoid the shape (tests/house/modref); this keeps users' own wrappers right too.
@@ -74,7 +79,8 @@ target_compile_definitions(weft PRIVATE
   WEFT_IO_URING=$<BOOL:${WEFT_IO_URING}>
   WEFT_HTTP=$<BOOL:${WEFT_HTTP}>
   WEFT_DEBUG_CHECKS=$<BOOL:${WEFT_DEBUG_CHECKS}>
-  WEFT_FORCE_MIGRATE=$<BOOL:${WEFT_FORCE_MIGRATE}>)
+  WEFT_FORCE_MIGRATE=$<BOOL:${WEFT_FORCE_MIGRATE}>
+  WEFT_ACCOUNTS=$<BOOL:${WEFT_ACCOUNTS}>)
 
 # --- liburing -------------------------------------------------------------------------------------
 # Linked by its plain name: a user of the installed weft needs no find module for it.

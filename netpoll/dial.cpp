@@ -104,7 +104,10 @@ result<void> wait_foreign(int fd, unsigned side, cancel_node* ctx) {
   if (ctx != nullptr && ctx->done()) return failure(ctx->err);
   poll_desc* d = detail::desc_open(fd, false, false, nullptr);
   if (d == nullptr) return failure(system_error(-ENOMEM));
-  const std::error_code error = fd_turn(d, side, ctx).wait_ready();
+  std::error_code error;
+  do {  // a notification that was taken back counts as fired, here and nowhere else to be seen
+    error = fd_turn(d, side, ctx).wait_ready();
+  } while (!error && !sys::is_ready(fd, side == detail::write_side));
   detail::desc_close(d, false);
   detail::desc_drop_handle(d);
   if (error) return failure(error);

@@ -107,6 +107,22 @@ void epoll_poller::disarm(int fd, unsigned direction, std::uint64_t key) noexcep
   }
 }
 
+bool epoll_poller::disarm_all() noexcept {
+  try {
+    always_ready_.reserve(always_ready_.size() + armed());
+  } catch (const std::bad_alloc&) {
+    return true;  // the caller asks again
+  }
+  for (std::size_t fd = 0; fd < registrations_.size(); ++fd) {
+    const registration r = registrations_[fd];
+    for (const unsigned side : {read_side, write_side}) {
+      if ((r.directions & direction_of(side)) == 0) continue;
+      disarm(static_cast<int>(fd), direction_of(side), r.record | side);
+    }
+  }
+  return true;
+}
+
 bool epoll_poller::has_completions() const noexcept {
   if (wake_.pending() || !always_ready_.empty()) return true;
   if (armed() == 0) return false;

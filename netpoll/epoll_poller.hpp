@@ -30,6 +30,7 @@ class epoll_poller final : public poller {
 
   std::error_code arm(int fd, unsigned direction, std::uint64_t key) noexcept override;
   void disarm(int fd, unsigned direction, std::uint64_t key) noexcept override;
+  [[nodiscard]] bool disarm_all() noexcept override;
   [[nodiscard]] fiber_list poll() noexcept override;
   void prepare_wait() noexcept override;
   void wait(std::int64_t timeout_ns) noexcept override;

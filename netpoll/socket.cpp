@@ -2,6 +2,7 @@
 #include "netpoll/socket.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -114,5 +115,10 @@ bool is_socket(int fd) noexcept {
 }
 
 void close(int fd) noexcept { ::close(fd); }
+
+bool is_ready(int fd, bool for_writing) noexcept {
+  ::pollfd look{fd, static_cast<short>(for_writing ? POLLOUT : POLLIN), 0};
+  return ::poll(&look, 1, 0) != 0;
+}
 
 }  // namespace weft::inline v0::net::sys

@@ -52,6 +52,9 @@ namespace sys {
 [[nodiscard]] WEFT_NOINLINE bool is_socket(int fd) noexcept;
 WEFT_NOINLINE void close(int fd) noexcept;
 
+/// By poll(2), now: ready, or broken.
+[[nodiscard]] WEFT_NOINLINE bool is_ready(int fd, bool for_writing) noexcept;
+
 }  // namespace sys
 
 /// The kernel's answer (negative) as an error.

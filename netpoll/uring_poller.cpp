@@ -19,6 +19,7 @@ constexpr unsigned completion_entries = 4 * submission_entries;
 // Keys of our own: slots that no descriptor has.
 constexpr std::uint64_t event_slot = 0xffffffff;
 constexpr std::uint64_t ignored_key = 0xfffffffe'00000000;
+constexpr std::uint64_t disarm_all_key = 0xfffffffe'00000001;
 
 constexpr std::uint64_t event_key(std::uint32_t round) noexcept { return event_slot << 32 | round; }
 
@@ -114,6 +115,17 @@ void uring_poller::disarm(int, unsigned, std::uint64_t key) noexcept {
   static_cast<void>(io_uring_submit(&ring_));
 }
 
+bool uring_poller::disarm_all() noexcept {
+  if (!open_ || armed() == 0) return true;
+  if (!can_disarm_all_) return false;
+  io_uring_sqe* entry = next_entry();
+  if (entry == nullptr) return true;  // the caller asks again
+  io_uring_prep_cancel64(entry, 0, IORING_ASYNC_CANCEL_ANY);
+  io_uring_sqe_set_data64(entry, disarm_all_key);
+  static_cast<void>(io_uring_submit(&ring_));
+  return true;
+}
+
 void uring_poller::remove_poll(std::uint64_t key) noexcept {
   io_uring_sqe* entry = next_entry();
   if (entry == nullptr) return;  // it stays armed until it fires
@@ -155,6 +167,7 @@ void uring_poller::reap(fiber_list& ready) noexcept {
     const std::uint64_t key = cqe->user_data;
     if (is_own_key(key)) {
       if (key == event_key(event_round_)) event_armed_ = false;
+      if (key == disarm_all_key && cqe->res == -EINVAL) can_disarm_all_ = false;  // before 5.19
       continue;
     }
     if ((key & removal_mark) != 0) {

@@ -41,6 +41,7 @@ class uring_poller final : public poller {
 
   std::error_code arm(int fd, unsigned direction, std::uint64_t key) noexcept override;
   void disarm(int fd, unsigned direction, std::uint64_t key) noexcept override;
+  [[nodiscard]] bool disarm_all() noexcept override;
   [[nodiscard]] fiber_list poll() noexcept override;
   void prepare_wait() noexcept override;
   void wait(std::int64_t timeout_ns) noexcept override;
@@ -70,6 +71,7 @@ class uring_poller final : public poller {
   io_uring ring_{};
   bool open_ = false;
   bool event_armed_ = false;
+  bool can_disarm_all_ = true;     // as far as we know
   std::uint32_t event_round_ = 0;  // tells a stale notification of the eventfd from the present one
   std::uint64_t event_thread_ = 0;  // who submitted it
   std::uint64_t overflows_ = 0;

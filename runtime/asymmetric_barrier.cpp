@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/asymmetric_barrier.hpp"
 
+#include <cerrno>
 #include <mutex>
+
+#include <weft/detail/fatal.hpp>
 
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
@@ -20,11 +23,17 @@ void asymmetric_barrier_init() noexcept {
 }
 
 void heavy_barrier() noexcept {
-  if (membarrier_available) {
-    ::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
-  } else {
+  if (!membarrier_available) {
     full_fence();
+    return;
   }
+  // It may lack memory for a moment; anything else would leave two threads in one critical section.
+  const int saved_errno = errno;
+  while (::syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) != 0) {
+    if (errno != ENOMEM && errno != EINTR && errno != EAGAIN)
+      fatal("membarrier is refused all of a sudden");
+  }
+  errno = saved_errno;
 }
 
 }  // namespace weft::inline v0::detail

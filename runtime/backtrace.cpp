@@ -21,6 +21,18 @@ bool on_stack(const fiber_core* g, std::uintptr_t address) noexcept {
          address % sizeof(void*) == 0;
 }
 
+// A return address as the stack holds it: on aarch64 it is signed where code was compiled so
+// (-mbranch-protection). The instruction is a nop on cores that do not sign.
+std::uintptr_t without_signature(std::uintptr_t return_address) noexcept {
+#if defined(__aarch64__)
+  register std::uintptr_t x30 asm("x30") = return_address;
+  asm("hint #7" : "+r"(x30));  // xpaclri
+  return x30;
+#else
+  return return_address;
+#endif
+}
+
 const char* base_name(const char* path) noexcept {
   const char* slash = std::strrchr(path, '/');
   return slash == nullptr ? path : slash + 1;
@@ -55,7 +67,7 @@ WEFT_NO_SANITIZE void walk_from(const fiber_core* g, std::uintptr_t pc, std::uin
   while (out->count < frames::max && on_stack(g, fp)) {
     const auto* record = reinterpret_cast<const std::uintptr_t*>(fp);
     const std::uintptr_t next = record[0];
-    const std::uintptr_t return_address = record[1];
+    const std::uintptr_t return_address = without_signature(record[1]);
     if (return_address == 0) break;
     out->pc[out->count++] = return_address - 1;  // inside the call, for symbol and line
     if (next <= fp) break;

@@ -25,10 +25,18 @@ weft_fiber_entry:
         .cfi_undefined x30
         hint    #36
         mov     x29, xzr
-        mov     x30, xzr
         bl      weft_fiber_main
         brk     #1
         .cfi_endproc
 #endif
         .size   weft_fiber_entry, . - weft_fiber_entry
         .section .note.GNU-stack, "", %progbits
+#if defined(__aarch64__)
+// Landing pads are where they are needed, and nothing here signs a return address: without this
+// note (BTI and PAC) a linker would switch BTI off in every program that contains this file.
+        .section .note.gnu.property, "a", %note
+        .p2align 3
+        .word   4, 16, 5                // name, descriptor, NT_GNU_PROPERTY_TYPE_0
+        .asciz  "GNU"
+        .word   0xc0000000, 4, 3, 0     // GNU_PROPERTY_AARCH64_FEATURE_1_AND: BTI | PAC
+#endif

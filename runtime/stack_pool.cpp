@@ -109,11 +109,16 @@ char* stack_in(const arena& a, std::size_t i) noexcept {
 
 // --- guards
 
+// False: EINVAL of a kernel before 6.13, or of memory locked by mlockall. A yes alone is no guard:
+// qemu-user says it to every advice it does not know. So this one is read in, which must fail
+// (EFAULT).
 bool probe_guard_install() noexcept {
-  void* page = os::map_anonymous(stack_page);
+  const std::size_t size = os::page_size();
+  void* page = os::map_anonymous(size);
   if (page == nullptr) return false;
-  const bool works = ::madvise(page, stack_page, MADV_GUARD_INSTALL) == 0;
-  ::munmap(page, stack_page);
+  const bool works = ::madvise(page, size, MADV_GUARD_INSTALL) == 0 &&
+                     ::madvise(page, size, MADV_POPULATE_READ) != 0;
+  ::munmap(page, size);
   return works;
 }
 
@@ -121,7 +126,6 @@ guard_kind best_guard() noexcept {
   const char* wanted = debug_option("guard");
   if (wanted != nullptr && std::strcmp(wanted, "mprotect") == 0) return guard_kind::mprotect;
   if (wanted != nullptr && std::strcmp(wanted, "canary") == 0) return guard_kind::canary;
-  // EINVAL: a kernel before 6.13, or memory locked by mlockall
   return probe_guard_install() ? guard_kind::madvise : guard_kind::mprotect;
 }
 
@@ -385,15 +389,16 @@ bool trim_slice() noexcept {
 std::uint64_t resident_bytes(const char* base, std::size_t size) noexcept {
   std::array<unsigned char, 1024> pages;
   std::uint64_t n = 0;
-  const std::size_t step = pages.size() * stack_page;
+  const std::size_t page = os::page_size();
+  const std::size_t step = pages.size() * page;
   for (std::size_t at = 0; at < size; at += step) {
     const std::size_t part = std::min(step, size - at);
     // (Gone meanwhile: nothing of it is.)
     if (::mincore(const_cast<char*>(base) + at, part, pages.data()) != 0) return n;
-    const std::size_t count = part / stack_page;
+    const std::size_t count = part / page;
     for (std::size_t i = 0; i < count; ++i) n += pages[i] & 1U;
   }
-  return n * stack_page;
+  return n * page;
 }
 
 // One at a time, so that the lock is not held over the look.
@@ -427,7 +432,7 @@ std::atomic<bool> stacks_are_checked{WEFT_ASAN != 0};
 
 int stack_class_for(std::size_t size) noexcept {
   int c = 0;
-  while (c < stack_classes - 1 && stack_class_size[static_cast<std::size_t>(c)] < size) ++c;
+  while (c < stack_classes - 1 && stack_class_asked[static_cast<std::size_t>(c)] < size) ++c;
   return c;
 }
 

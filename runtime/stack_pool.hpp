@@ -26,12 +26,28 @@
 namespace weft::inline v0::detail {
 
 inline constexpr int stack_classes = 4;
-inline constexpr std::array<std::uint32_t, stack_classes> stack_class_size = {
+
+/// What users ask for.
+inline constexpr std::array<std::uint32_t, stack_classes> stack_class_asked = {
     16U << 10, 64U << 10, 256U << 10, 1024U << 10};
 
-/// Below each stack of a class.
-constexpr std::uint32_t guard_size(int stack_class) noexcept {
+/// What a stack of a class takes of the address space, its guard included; divides an arena.
+inline constexpr std::array<std::uint32_t, stack_classes> stack_class_size =
+#if defined(__aarch64__)
+    {128U << 10, 128U << 10, 512U << 10, 2048U << 10};
+#else
+    stack_class_asked;
+#endif
+
+/// Below each stack of a class. On aarch64 64 KiB, on top of what was asked for: g++ takes that for
+/// granted there (with -fstack-clash-protection it probes frames from 64 KiB on, and glibc's
+/// threads have such guards), and it is whole pages on every kernel (of 4, 16 or 64 KiB).
+constexpr std::uint32_t guard_size([[maybe_unused]] int stack_class) noexcept {
+#if defined(__aarch64__)
+  return 64U << 10;
+#else
   return stack_class == 0 ? 4U << 10 : 16U << 10;
+#endif
 }
 
 /// At the high end of each stack, not for frames: place_on_stack begins below.

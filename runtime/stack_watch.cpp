@@ -54,7 +54,7 @@ void record(const void* site, int stack_class, std::uint32_t bytes) noexcept {
 
 // Where measuring begins: a canary's page is in memory anyway.
 const char* lowest_measured(const char* lo) noexcept {
-  return has_canary(lo) ? lo + stack_page : lo;
+  return has_canary(lo) ? lo + os::page_size() : lo;
 }
 
 #if WEFT_ASAN || WEFT_TSAN
@@ -69,7 +69,7 @@ WEFT_NOINLINE void give_pages_back(int stack_class, char* lo, bool in_use) noexc
   std::size_t size = stack_cache::usable_size(stack_class) - static_cast<std::size_t>(from - lo);
   if (in_use) {
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) - own_frames;
-    const auto end = here / stack_page * stack_page;
+    const auto end = here / os::page_size() * os::page_size();
     const auto begin = reinterpret_cast<std::uintptr_t>(from);
     size = end > begin ? end - begin : 0;
   }
@@ -93,9 +93,11 @@ std::uint32_t bytes_in_memory(int stack_class, const char* lo) noexcept {
   const char* from = lowest_measured(lo);
   const auto size = stack_cache::usable_size(stack_class) - static_cast<std::uint32_t>(from - lo);
   if (::mincore(const_cast<char*>(from), size, pages.data()) != 0) return 0;
+  if (size == 0) return stack_cache::usable_size(stack_class);  // one page, the canary's
+  const auto page_size = static_cast<std::uint32_t>(os::page_size());
   std::uint32_t page = 0;
-  while (page < size / stack_page && (pages[page] & 1U) == 0) ++page;
-  return size - page * stack_page;
+  while (page < size / page_size && (pages[page] & 1U) == 0) ++page;
+  return size - page * page_size;
 }
 
 void look_at_stack(const void* site, int stack_class, char* lo, bool in_use) noexcept {

@@ -33,9 +33,10 @@ int count_threads() noexcept {
 }
 
 bool nothing_can_happen(const runtime_state* rt) noexcept {
-  if (rt->mains.load() == 0 || rt->idle.count() != rt->n_procs || rt->detached.load() != 0 ||
-      rt->stopping.load() || rt->external.load() != 0 || rt->spinning.load() != 0 ||
-      !rt->inject.empty()) {
+  const int n = rt->n_procs.load();
+  if (rt->mains.load() == 0 || rt->idle.count() != n || rt->detached.load() != 0 ||
+      rt->n_procs.load() != n || !procs_settled(rt) || rt->stopping.load() ||
+      rt->external.load() != 0 || rt->spinning.load() != 0 || !rt->inject.empty()) {
     return false;
   }
   for (const processor* p : rt->procs) {

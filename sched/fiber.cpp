@@ -39,8 +39,19 @@ std::uint64_t new_id(processor* p) noexcept {
   return p->id_next++;
 }
 
+// This and note_origin() are all that the accounts cost a fiber; bench/accounts_cost.py measures it
+// against a build without them.
 void bump(std::atomic<std::uint64_t>& counter) noexcept {  // single writer
-  counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  if constexpr (WEFT_ACCOUNTS != 0) {
+    counter.store(counter.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+}
+
+WEFT_INLINE void note_origin(fiber_core* g, const void* site, std::uint64_t parent_id) noexcept {
+  if constexpr (WEFT_ACCOUNTS != 0) {
+    std::atomic_ref<const void*>(g->site).store(site, std::memory_order_relaxed);
+    g->parent_id = parent_id;
+  }
 }
 
 // A closure that does not fit the G lives in a block behind a header with its true size.
@@ -84,8 +95,7 @@ WEFT_INLINE void reset(fiber_core* g, runtime_state* rt, const void* site,
                        std::uint64_t parent_id) noexcept {
   g->m.store(nullptr, std::memory_order_relaxed);  // one that ended never switched away itself
   std::atomic_ref<runtime_state*>(g->rt).store(rt, std::memory_order_relaxed);
-  std::atomic_ref<const void*>(g->site).store(site, std::memory_order_relaxed);
-  g->parent_id = parent_id;
+  note_origin(g, site, parent_id);
   g->stack_lo = nullptr;
   g->state.store(fiber_state::fresh, std::memory_order_relaxed);
   g->reason = wait_reason::none;
@@ -228,9 +238,9 @@ WEFT_NOINLINE void fiber_start(fiber_core* g) noexcept {
       // (A filled runnext makes room, or it would wait for as long as we go on: the slow way.)
       const bool queued = p->runnext == nullptr && p->fresh.try_push(g);
       rt_exit(m);
-      membarrier_sync::light_barrier();  // as in idle_protocol::wake_if_idle
+      const runtime_state* rt = m->rt;
+      rt->light_barrier();  // as in idle_protocol::wake_if_idle
       if (queued) [[likely]] {
-        const runtime_state* rt = m->rt;
         if (!rt->idle.any() || rt->spinning.load(std::memory_order_relaxed) != 0) [[likely]]
           return;
         wake_for_fresh(p);

@@ -31,6 +31,7 @@ inline constexpr std::uint64_t owner_claimed = 1;
 inline constexpr std::uint64_t owner_woken = 3;
 inline constexpr std::uint64_t owner_request = 2;
 inline constexpr std::uint64_t owner_blocking = 4;
+inline constexpr std::uint64_t owner_retired = 5;
 inline constexpr std::uint64_t owner_flags = 7;  // tags are multiples of 8 and at least 8
 inline constexpr std::uint64_t owner_never = 7;  // the tag of nobody: no owner is ever that
 

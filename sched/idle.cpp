@@ -23,6 +23,8 @@ struct native_world : native_sync {
   using processor = detail::processor;
   using machine = detail::machine;
 
+  static WEFT_INLINE void light_barrier(const runtime* rt) noexcept { rt->light_barrier(); }
+  static void heavy_barrier(const runtime* rt) noexcept { rt->heavy_barrier(); }
   static bool work_anywhere(runtime* rt) noexcept { return detail::work_anywhere(rt); }
   // Something that this P in particular has to do. (Its queues and runnext were empty when its M
   // gave up searching, and only an owner fills them.)
@@ -56,7 +58,8 @@ WEFT_NOINLINE void wake_for_fresh(processor* p) noexcept {
 }
 
 void wake_processor(runtime_state* rt, processor* p) noexcept {
-  heavy_barrier();  // what was published, before the look at the idle bit
+  // No barrier: this changes the very word in which a sleeper puts its bit up. If it comes first,
+  // the sleeper's change reads from it and, after that, what was published; else it finds the bit.
   if (!rt->idle.take(p->index)) return;
   p->woken_to_spin.store(false, std::memory_order_relaxed);
   p->owner.store(owner_woken);
@@ -90,7 +93,7 @@ bool sleep_idle(machine* m) noexcept {
   p->io->prepare_wait();
   m->sleep_until = p->timers.next_when();
   if (protocol::give_up(m)) return true;
-  if (rt->idle.count() == rt->n_procs) check_deadlock(rt);
+  if (rt->idle.count() == rt->n_procs.load()) check_deadlock(rt);
   rt_exit(m);
   std::int64_t timeout = patience;
   std::int64_t start = 0;

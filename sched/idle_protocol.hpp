@@ -33,6 +33,7 @@
 #include <bit>
 #include <cstdint>
 
+#include <weft/detail/relaxed.hpp>
 #include "sched/handoff.hpp"
 
 namespace weft::inline v0::detail {
@@ -49,7 +50,8 @@ class basic_idle_set {
 
   /// Takes any; -1 when there is none.
   [[nodiscard]] int take_any() noexcept {
-    for (std::size_t w = 0; w < used_; ++w) {
+    const std::size_t used = used_;
+    for (std::size_t w = 0; w < used; ++w) {
       for (std::uint64_t seen = words_[w].load(); seen != 0; seen = words_[w].load()) {
         const int i = static_cast<int>(w * 64) + std::countr_zero(seen);
         if (take(i)) return i;
@@ -60,9 +62,10 @@ class basic_idle_set {
 
   /// A hint on the hot path.
   [[nodiscard]] bool any() const noexcept {
-    if (used_ == 1) [[likely]]
+    const std::size_t used = used_;
+    if (used == 1) [[likely]]
       return words_[0].load(std::memory_order_relaxed) != 0;
-    for (std::size_t w = 0; w < used_; ++w) {
+    for (std::size_t w = 0; w < used; ++w) {
       if (words_[w].load(std::memory_order_relaxed) != 0) return true;
     }
     return false;
@@ -70,10 +73,17 @@ class basic_idle_set {
 
   [[nodiscard]] int count() const noexcept {
     int n = 0;
-    for (std::size_t w = 0; w < used_; ++w) n += std::popcount(words_[w].load());
+    const std::size_t used = used_;
+    for (std::size_t w = 0; w < used; ++w) n += std::popcount(words_[w].load());
     return n;
   }
 
+  /// A hint: is the bit of i up?
+  [[nodiscard]] bool has(int i) const noexcept {
+    return (words_[static_cast<std::size_t>(i) / 64].load(std::memory_order_relaxed) & bit(i)) != 0;
+  }
+
+  /// How many Ps there are from here on; before the first put() of a new one, never fewer.
   void set_procs(int n) noexcept { used_ = static_cast<std::size_t>(n + 63) / 64; }
 
  private:
@@ -81,10 +91,10 @@ class basic_idle_set {
   [[nodiscard]] static std::uint64_t bit(int i) noexcept { return std::uint64_t{1} << (i % 64); }
 
   std::array<typename Sync::template atomic<std::uint64_t>, Words> words_{};
-  std::size_t used_ = 1;
+  relaxed<std::size_t> used_{1};  // words; ordered by the bits in them
 };
 
-/// World: runtime, processor, machine; light_barrier, heavy_barrier, relax;
+/// World: runtime, processor, machine; light_barrier(rt), heavy_barrier(rt), relax;
 /// work_anywhere(rt), own_work(m), stopping(rt), start_machine(rt, p, spinning), adopt(m, p),
 /// new_tag(m), set_tag(m, tag), wake(p).
 template <class World>
@@ -95,7 +105,7 @@ struct idle_protocol {
 
   /// After publishing work.
   static WEFT_INLINE void wake_if_idle(runtime* rt) noexcept {
-    World::light_barrier();  // work was published before; pairs with the heavy one of give_up
+    World::light_barrier(rt);  // work was published before; pairs with the heavy one of give_up
     if (!rt->idle.any() || rt->spinning.load(std::memory_order_relaxed) != 0) return;
     wake_one(rt);
   }
@@ -138,7 +148,7 @@ struct idle_protocol {
     // can be woken, and one that goes idle from here on looks after its own barrier; count() reads
     // after our decrement in the one order of all these operations.
     if (rt->idle.count() == 0) return;
-    World::heavy_barrier();
+    World::heavy_barrier(rt);
     if (rt->idle.any() && World::work_anywhere(rt)) wake_one(rt);
   }
 
@@ -162,7 +172,7 @@ struct idle_protocol {
     p->sleepers.fetch_add(1);
     p->owner.store(owner_idle);
     rt->idle.put(p->index);
-    World::heavy_barrier();
+    World::heavy_barrier(rt);
     if ((World::work_anywhere(rt) || World::own_work(m) || World::stopping(rt)) &&
         rt->idle.take(p->index)) {
       p->sleepers.fetch_sub(1);

@@ -7,10 +7,15 @@
 namespace weft::inline v0::detail {
 namespace {
 
-// Hands a request to p's owner and makes sure that it looks.
+// Hands a request to p's owner and makes sure that it looks. (A retired P has nothing armed that
+// could be taken back, and P 0, to which others arm, does not retire.)
 void hand_over(runtime_state* rt, processor* p, io_request* r) noexcept {
-  r->queued.store(true, std::memory_order_relaxed);
   p->io_lock.lock();
+  if (p->retired.load(std::memory_order_relaxed)) {
+    p->io_lock.unlock();
+    return;
+  }
+  r->queued.store(true, std::memory_order_relaxed);
   r->next = p->io_requests;
   p->io_requests = r;
   p->has_io_requests.store(true, std::memory_order_release);
@@ -58,7 +63,7 @@ int io_arm(runtime_state* rt, int fd, unsigned direction, std::uint64_t key, io_
 void io_disarm(runtime_state* rt, int index, int fd, unsigned direction, std::uint64_t key,
                io_request* request) noexcept {
   if (rt == nullptr) rt = current_runtime();
-  if (rt == nullptr || index < 0 || index >= rt->n_procs) return;
+  if (rt == nullptr || index < 0 || static_cast<std::size_t>(index) >= rt->procs.size()) return;
   processor* p = rt->procs[static_cast<std::size_t>(index)];
   if (machine* m = this_machine(); m != nullptr && m->rt == rt) {
     const rt_section section(m);

@@ -52,12 +52,14 @@ void* machine_main(void* argument) {
   m->g0.tsan_fiber = __tsan_get_current_fiber();
 #endif
   m->current = &m->g0;
+  m->bias = bias_slot_acquire();
   if (rt->opts.on_worker_start) rt->opts.on_worker_start();
   m->in_rt.store(1, std::memory_order_relaxed);  // before sysmon can know of us
   adopt_processor(m, m->next_p);
   m->spinning = m->next_spinning;
   schedule_loop(m);
   if (rt->opts.on_worker_stop) rt->opts.on_worker_stop();
+  bias_slot_release(m->bias);
   remove_signal_stack();
   set_this_machine(nullptr);
   return nullptr;

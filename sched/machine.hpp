@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include <weft/detail/biased_lock.hpp>
 #include <weft/detail/park.hpp>
 #include <weft/detail/relaxed.hpp>
 #include "runtime/sync_policy.hpp"
@@ -39,8 +40,9 @@ struct machine : machine_head {
   fiber_core* pending = nullptr;          // g0 is to dispatch this one
   char* dead_stack = nullptr;             // stack of a fiber that ended while we had no P
   std::uint8_t dead_stack_class = 0;
-  eh_globals* eh = nullptr;  // this thread's; constant while the thread lives
-  int* err = nullptr;        // &errno of this thread
+  bias_slot* bias = nullptr;  // for locks that are ours by privilege; null: none to be had
+  eh_globals* eh = nullptr;   // this thread's; constant while the thread lives
+  int* err = nullptr;         // &errno of this thread
   runtime_state* rt = nullptr;
   std::uint32_t id = 0;
   std::uint32_t epoch = 0;

@@ -28,7 +28,7 @@ void give_pages_back(const fiber_core* g) noexcept {
   const auto sp = reinterpret_cast<std::uintptr_t>(g->frame.sp);
   // (User code may have left for a stack of its own making, and parked there.)
   if (sp <= lo || sp > lo + g->stack_size()) return;
-  const std::uintptr_t end = (sp - red_zone) / stack_page * stack_page;
+  const std::uintptr_t end = (sp - red_zone) / os::page_size() * os::page_size();
   if (end > lo) ::madvise(g->stack_lo, end - lo, MADV_DONTNEED);
 }
 

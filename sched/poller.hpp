@@ -64,6 +64,10 @@ class poller {
   /// Takes an armed notification back; a request, may be too late. Owner only.
   virtual void disarm(int fd, unsigned direction, std::uint64_t key) noexcept = 0;
 
+  /// Takes back all that is armed: poll() returns it as fired, at once or (of what other threads
+  /// have armed) a little later. A request. False: this kernel cannot. Owner only.
+  [[nodiscard]] virtual bool disarm_all() noexcept = 0;
+
   /// Hands what was armed to the kernel and returns the fibers that are ready; never waits. Owner
   /// only.
   [[nodiscard]] virtual fiber_list poll() noexcept = 0;

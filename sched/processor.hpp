@@ -9,6 +9,7 @@
 //   owner_idle              nobody; its bit in the idle set is up (idle_protocol.hpp)
 //   owner_claimed           whoever took the idle bit down, or sysmon after a take
 //   owner_woken             the first of its sleepers that moves it to its own tag
+//   owner_retired           nobody; it has nothing to do with anything (procs_change.cpp)
 // `mailbox`, `io_requests`, `timers` and `wake()` are for anybody; the rest is the owner's only.
 #pragma once
 
@@ -40,6 +41,7 @@ struct alignas(cache_line) processor {
   std::atomic<machine*> running_on{nullptr};  // the M behind the tag, for sysmon
   std::atomic<bool> attention{false};         // sysmon: look at timers, I/O and the inject queue
   std::atomic<bool> lone_due{false};          // sysmon: the only one of `fresh` has waited for long
+  std::atomic<bool> retired{false};           // changes under io_lock; see procs_change.cpp
   std::atomic<int> sleepers{0};               // Ms inside io->wait() for this P
   std::atomic<bool> woken_to_spin{false};     // the waker counted its M as spinning already
   inject_queue mailbox;

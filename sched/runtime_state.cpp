@@ -35,40 +35,12 @@ namespace {
 std::atomic<runtime_state*> the_default{nullptr};
 std::atomic<int> holds_in_the_making{0};
 
-// Ps are recycled and never freed: stray pointers to their timer heaps stay valid.
-spin_lock processor_pool_lock;
-std::vector<processor*>& processor_pool() {
-  static auto* pool = new std::vector<processor*>;
-  return *pool;
-}
-
-processor* take_processor() {
-  processor_pool_lock.lock();
-  processor* p = nullptr;
-  auto& pool = processor_pool();
-  if (!pool.empty()) {
-    p = pool.back();
-    pool.pop_back();
-  }
-  processor_pool_lock.unlock();
-  return p != nullptr ? p : new processor;
-}
-
-void return_processor(processor* p) {
-  p->fibers.flush();
-  p->stacks.flush();
-  p->io.reset();
-  p->rt = nullptr;
-  processor_pool_lock.lock();
-  processor_pool().push_back(p);
-  processor_pool_lock.unlock();
-}
-
 fiber_core* running_fiber_of_thread() noexcept {
   machine* m = this_machine();
   return m == nullptr || m->current == &m->g0 ? nullptr : m->current;
 }
 
+// 0: as many as the machine allows.
 int chosen_procs(const options& o) {
   if (const char* text = std::getenv("WEFT_PROCS"); text != nullptr && *text != '\0') {
     char* end = nullptr;
@@ -79,7 +51,7 @@ int chosen_procs(const options& o) {
   if (o.procs < 0 || o.procs > max_procs) {
     throw std::system_error(make_error_code(errc::invalid_argument), "weft::options::procs");
   }
-  return o.procs != 0 ? o.procs : default_procs();
+  return o.procs;
 }
 
 std::size_t chosen_stack_size(const options& o) noexcept {
@@ -91,36 +63,6 @@ std::size_t chosen_stack_size(const options& o) noexcept {
 #endif
 }
 
-void add_processors(runtime_state* rt) {
-  for (int i = 0; i < rt->n_procs; ++i) {
-    processor* p = take_processor();
-    rt->procs.push_back(p);
-    p->rt = rt;
-    p->index = i;
-    p->alone = rt->n_procs == 1;
-    p->owner.store(owner_claimed);
-    p->running_on.store(nullptr);
-    p->attention.store(false);
-    p->sleepers.store(0);
-    p->woken_to_spin.store(false);
-    p->looks.store(0);
-    p->has_io_requests.store(false);
-    p->io_requests = nullptr;
-    p->runnext = nullptr;
-    p->budget = 0;
-    p->spin_limit = 8000;
-    p->slept_out = false;
-    p->spawned.store(0);
-    p->finished.store(0);
-    p->steals.store(0);
-    p->seen_tick = 0;
-    p->seen_owner = 0;
-    std::error_code error;
-    p->io = make_poller(error);
-    if (p->io == nullptr) throw std::system_error(error, "weft: netpoll");
-  }
-}
-
 void set_debug_modes(runtime_state* rt) {
 #if defined(WEFT_FORCE_MIGRATE) && WEFT_FORCE_MIGRATE
   constexpr int by_default = 1;
@@ -129,8 +71,8 @@ void set_debug_modes(runtime_state* rt) {
 #endif
   rt->force_migrate = debug_option_int("migrate", by_default) != 0;
   rt->randomise = debug_option_int("random", by_default) != 0;
-  // More workers than cores: a spinner would take the core from the one it waits for.
-  rt->spin_allowed = rt->n_procs <= default_procs() && debug_option_int("spin", 1) != 0;
+  rt->spin_wanted = debug_option_int("spin", 1) != 0;
+  if (rt->n_procs.load() > rt->cores || !membarrier_available) rt->use_fences();
 }
 
 void wake_everybody(runtime_state* rt) noexcept {
@@ -312,7 +254,28 @@ root_slot* current_root_slot() noexcept {
   return rt == nullptr ? nullptr : &rt->root;
 }
 
+namespace {
+
+// What live_fibers() falls back on where nothing has been counted.
+[[maybe_unused]] std::uint64_t fibers_alive_in(const runtime_state* rt) {
+  struct context {
+    const runtime_state* rt;
+    std::uint64_t alive;
+  } c{rt, 0};
+  fiber_visit(
+      [](fiber_core* g, void* arg) {
+        auto* ctx = static_cast<context*>(arg);
+        const fiber_state s = g->state.load(std::memory_order_acquire);
+        if (s != fiber_state::dead && runtime_of(g) == ctx->rt) ++ctx->alive;
+      },
+      &c);
+  return c.alive;
+}
+
+}  // namespace
+
 std::uint64_t runtime_state::live_fibers() const noexcept {
+  if constexpr (WEFT_ACCOUNTS == 0) return fibers_alive_in(this);
   std::uint64_t started = spawned_elsewhere.load(std::memory_order_relaxed);
   std::uint64_t ended = finished_elsewhere.load(std::memory_order_relaxed);
   for (const processor* p : procs) {
@@ -352,14 +315,20 @@ std::unique_ptr<runtime_state> runtime_start(const options& o) {
   stack_guard_report();
   running_fiber = &running_fiber_of_thread;
   auto rt = std::make_unique<runtime_state>(o);
-  rt->n_procs = chosen_procs(o);
+  const int chosen = chosen_procs(o);
+  const int cores = default_procs();
+  const int n = chosen != 0 ? chosen : cores;
   rt->opts.stack_size = chosen_stack_size(o);
   rt->stack_class = static_cast<std::uint8_t>(stack_class_for(rt->opts.stack_size));
-  rt->idle.set_procs(rt->n_procs);
+  rt->cores = cores;
+  rt->n_procs = n;
+  rt->wish = chosen != 0 ? -n : n;
+  rt->idle.set_procs(n);
   rt->coarse_now.store(now_ns());
   set_debug_modes(rt.get());
   try {
-    add_processors(rt.get());
+    for (int i = 0; i < n; ++i) rt->procs.add(make_processor(rt.get(), i));
+    rt->procs.front()->alone = n == 1;
     // Every P begins idle without a sleeper: its first waker starts a thread for it.
     for (processor* p : rt->procs) {
       p->owner.store(owner_idle);

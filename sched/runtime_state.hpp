@@ -3,14 +3,15 @@
 // runtime_stop; nothing of it is global but the default-runtime pointer.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <vector>
 
 #include <weft/detail/cancel_node.hpp>
+#include <weft/detail/relaxed.hpp>
 #include <weft/detail/runtime_hooks.hpp>
 #include <weft/options.hpp>
 #include <weft/stats.hpp>
@@ -27,6 +28,26 @@ extern "C" void* __tsan_create_fiber(unsigned flags);
 
 namespace weft::inline v0::detail {
 
+/// The Ps that a runtime has made so far, retired ones included, by number. Only ever grows, by one
+/// thread at a time (P 0's owner, or the start); may be walked by anybody meanwhile.
+class processor_table {
+ public:
+  void add(processor* p) noexcept {
+    const std::size_t n = size_.load(std::memory_order_relaxed);
+    all_[n] = p;
+    size_.store(n + 1, std::memory_order_release);
+  }
+  [[nodiscard]] std::size_t size() const noexcept { return size_.load(std::memory_order_acquire); }
+  [[nodiscard]] processor* const* begin() const noexcept { return all_.data(); }
+  [[nodiscard]] processor* const* end() const noexcept { return all_.data() + size(); }
+  [[nodiscard]] processor* front() const noexcept { return all_[0]; }
+  [[nodiscard]] processor* operator[](std::size_t i) const noexcept { return all_[i]; }
+
+ private:
+  std::array<processor*, max_procs> all_{};
+  std::atomic<std::size_t> size_{0};
+};
+
 class runtime_state {
  public:
   explicit runtime_state(const options& o) : opts(o) {}
@@ -35,8 +56,13 @@ class runtime_state {
 
   options opts;
   std::uint8_t stack_class = 0;  // of opts.stack_size
-  int n_procs = 0;
-  std::vector<processor*> procs;  // fixed from start to stop
+  // The Ps in service, and those that are to be. See procs_change.cpp.
+  std::atomic<int> n_procs{0};
+  std::atomic<int> wish{0};  // their number, negative if set by hand: one word, one truth
+  std::atomic<bool> more_procs{false};  // sysmon to P 0's owner: see to those that are missing
+  std::atomic<int> least_procs{1};      // some cannot retire
+  relaxed<int> cores{1};                // that affinity and quota allow
+  processor_table procs;
 
   idle_set idle;
   alignas(cache_line) std::atomic<int> spinning{0};  // Ms looking for work
@@ -64,11 +90,48 @@ class runtime_state {
 
   bool randomise = false;      // run order, in sanitizer presets and WEFT_DEBUG=random=1
   bool force_migrate = false;  // every wake moves the fiber to another P
-  bool spin_allowed = true;
+  bool spin_wanted = true;
   bool is_default = false;
+  relaxed<bool> light_is_fence{false};  // see light_barrier
+  relaxed<bool> heavy_is_fence{false};
   root_slot root;  // filled by ctx/ (runtime_hooks.hpp)
 
   [[nodiscard]] std::uint64_t live_fibers() const noexcept;
+  [[nodiscard]] WEFT_INLINE int wanted_procs() const noexcept {
+    const int n = wish.load(std::memory_order_relaxed);
+    const int least = least_procs.load(std::memory_order_relaxed);
+    const int wanted = n < 0 ? -n : n;
+    return wanted < least ? least : wanted;
+  }
+  /// With more workers than cores a spinner would take the core from the one it waits for.
+  [[nodiscard]] bool spin_allowed() const noexcept {
+    return spin_wanted && n_procs.load(std::memory_order_relaxed) <= cores;
+  }
+
+  /// The two sides of the idle protocol's barrier (asymmetric_barrier.hpp). With more workers than
+  /// cores both are fences: workers go to sleep often then, and membarrier takes a lock of the
+  /// kernel's, for which hundreds of threads would queue up when its holder has no core.
+  WEFT_INLINE void light_barrier() const noexcept {
+    if (light_is_fence) [[unlikely]] {
+      full_fence();
+    } else {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+  }
+  void heavy_barrier() const noexcept {
+    if (heavy_is_fence) {
+      full_fence();
+    } else {
+      detail::heavy_barrier();
+    }
+  }
+  /// For good. A light side that went without its fence until now has its publication seen, by the
+  /// barrier in between, before any heavy side relies on that fence.
+  void use_fences() noexcept {
+    light_is_fence = true;
+    detail::heavy_barrier();
+    heavy_is_fence = true;
+  }
 };
 
 /// Starts workers. Throws std::system_error when the kernel refuses threads or descriptors.
@@ -140,6 +203,9 @@ void wake_pinned_for_stop(machine* m) noexcept;
 // --- scheduler.cpp
 /// The scheduler loop of an M, on its own stack; returns when the runtime stops.
 void schedule_loop(machine* m) noexcept;
+/// Timers, I/O requests of others, completions, the mailbox: everything that makes fibers of p
+/// runnable. Owner only.
+void look_around(processor* p) noexcept;
 /// The next local fiber for a parking one, null for "ask the scheduler loop". Owner only.
 [[nodiscard]] fiber_core* next_local(processor* p) noexcept;
 /// The same whether a look around is due or not. Owner only.
@@ -222,6 +288,31 @@ void check_deadlock(runtime_state* rt) noexcept;
 void drain_io_requests(processor* p, fiber_list* ready_list) noexcept;
 
 // --- procs.cpp
-[[nodiscard]] int default_procs() noexcept;
+/// What affinity and cgroup quota allow; `fallback` if that cannot be read just now.
+[[nodiscard]] int default_procs(int fallback = 1) noexcept;
+
+// --- processor_pool.cpp
+/// A P for rt with number `index`, owner_claimed. Throws when there is no memory or no poller.
+[[nodiscard]] processor* make_processor(runtime_state* rt, int index);
+void return_processor(processor* p);
+
+// --- procs_change.cpp
+/// Is p to leave service, or (P 0's part) are others to enter it? A few plain loads.
+[[nodiscard]] WEFT_INLINE bool procs_change_due(const processor* p) noexcept {
+  const runtime_state* rt = p->rt;
+  return p->index >= rt->wanted_procs() ||
+         (p->index == 0 && rt->more_procs.load(std::memory_order_relaxed));
+}
+/// Does m's part of that. From the scheduler loop, in a runtime section with a P; m may have lost
+/// the P afterwards.
+void change_procs(machine* m) noexcept;
+/// Is every P in service that is to be, and no other?
+[[nodiscard]] bool procs_settled(const runtime_state* rt) noexcept;
+/// Asks those concerned to come, if there are any. From sysmon, again and again.
+void nudge_procs(runtime_state* rt) noexcept;
+/// Affinity or quota may have changed: sysmon asks now and then, unless the number was set by hand.
+void review_procs(runtime_state* rt) noexcept;
+/// So many from now on, 0: as many as affinity and quota allow. The number that was wanted before.
+int want_procs(runtime_state* rt, int n) noexcept;
 
 }  // namespace weft::inline v0::detail

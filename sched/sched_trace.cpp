@@ -34,6 +34,7 @@ int idle_threads(const runtime_state* rt) noexcept {
 
 void print_processors(const runtime_state* rt) noexcept {
   for (const processor* p : rt->procs) {
+    if (p->retired.load(std::memory_order_relaxed)) continue;
     const machine* m = p->running_on.load(std::memory_order_relaxed);
     const p_status status = status_of(p);
     log_format(
@@ -75,6 +76,7 @@ void sched_trace::look(const runtime_state* rt, std::int64_t now) noexcept {
   try {
     if (!detailed_) {
       for (const processor* p : rt->procs) {
+        if (p->retired.load(std::memory_order_relaxed)) continue;
         queues += (queues.empty() ? " [" : " ") + std::to_string(queued(p));
       }
       queues += ']';
@@ -86,7 +88,7 @@ void sched_trace::look(const runtime_state* rt, std::int64_t now) noexcept {
   log_format(
       "SCHED %lldms: gomaxprocs=%d idleprocs=%d threads=%u spinningthreads=%d "
       "needspinning=0 idlethreads=%d runqueue=%u%s",
-      static_cast<long long>((now - start_) / ms), rt->n_procs, rt->idle.count(),
+      static_cast<long long>((now - start_) / ms), rt->n_procs.load(), rt->idle.count(),
       rt->machine_count.load(std::memory_order_relaxed) + 1, spinning, idle_threads(rt),
       rt->inject.size(), queues.c_str());
   if (!detailed_) return;

@@ -121,7 +121,8 @@ fiber_core* take_first(processor* p, fiber_list list) noexcept {
   return g;
 }
 
-// Timers, I/O requests of others, completions: everything that makes fibers of this P runnable.
+}  // namespace
+
 void look_around(processor* p) noexcept {
   p->attention.store(false, std::memory_order_relaxed);
   p->looks.store(p->looks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
@@ -157,6 +158,8 @@ void look_around(processor* p) noexcept {
   }
 }
 
+namespace {
+
 fiber_core* take_injected(processor* p) noexcept {
   const std::uint32_t waiting = p->rt->inject.size();
   if (waiting == 0) return nullptr;
@@ -175,12 +178,12 @@ fiber_core* steal_fresh(processor* victim, processor* p) noexcept {
 
 // Without the time to look twice (more workers than cores) everything is ripe.
 bool is_ripe(machine* m, const processor* p, std::int64_t now) noexcept {
-  return !m->rt->spin_allowed || m->eye.is_ripe(p, m->p, now);
+  return !m->rt->spin_allowed() || m->eye.is_ripe(p, m->p, now);
 }
 
 fiber_core* steal(machine* m, processor* p) noexcept {
   runtime_state* rt = m->rt;
-  const auto n = static_cast<std::uint32_t>(rt->n_procs);
+  const auto n = static_cast<std::uint32_t>(rt->procs.size());
   if (n < 2) return nullptr;
   std::uint32_t i = fast_rand(n);
   for (std::uint32_t k = 0; k < n; ++k, i = i + 1 == n ? 0 : i + 1) {
@@ -249,7 +252,7 @@ bool has_own_work(const runtime_state* rt, const processor* p) noexcept {
 // costs them a cache miss.
 bool spin_for_work(machine* m, processor* p) noexcept {
   const runtime_state* rt = m->rt;
-  if (!rt->spin_allowed) return false;
+  if (!rt->spin_allowed()) return false;
   const std::int64_t start = now_ns();
   if (p->spin_limit < 1000) {
     // Nearly given up: try again now and then.
@@ -300,10 +303,10 @@ void leave_fresh_behind(processor* p) noexcept {
   if (!p->fresh.empty_here()) wake_if_idle(p->rt);
 }
 
-// Null: the P is gone, or the runtime stops.
+// Null: the P is gone, or has other things to do, or the runtime stops.
 fiber_core* find_runnable(machine* m) noexcept {
   bool injected_first = true;
-  while (!m->rt->stopping.load(std::memory_order_acquire)) {
+  while (!m->rt->stopping.load(std::memory_order_acquire) && !procs_change_due(m->p)) {
     processor* p = m->p;
     if (fiber_core* g = search(m, p, injected_first)) {
       if (p->fresh_since != no_parent) leave_fresh_behind(p);
@@ -372,20 +375,32 @@ void start_fresh(processor* p, fiber_core* g) noexcept {
   if (old != nullptr || !by_fiber || p->fresh.size() > 1) wake_if_idle(p->rt);
 }
 
+// Force-migrate mode: g goes to the mailbox of another P. False: there is none in service.
+bool migrate(const processor* p, fiber_core* g) noexcept {
+  runtime_state* rt = p->rt;
+  const auto n = static_cast<std::uint32_t>(rt->procs.size());
+  if (n < 2) return false;
+  const std::uint32_t other = (static_cast<std::uint32_t>(p->index) + 1 + fast_rand(n - 1)) % n;
+  processor* target = rt->procs[other];
+  if (target->retired.load(std::memory_order_relaxed)) return false;
+  target->mailbox.push(g);
+  // Its owner sees the mailbox at its next look; if it sleeps, it must be woken itself.
+  target->attention.store(true, std::memory_order_relaxed);
+  wake_processor(rt, target);  // changes a word atomically, which is a fence
+  full_fence();                // (not everywhere); pairs with the heavy barrier of retire()
+  if (target->retired.load(std::memory_order_relaxed)) {
+    rt->inject.push(target->mailbox.pop(~0U));
+    wake_if_idle(rt);
+  }
+  return true;
+}
+
 }  // namespace
 
 void put_runnable(processor* p, fiber_core* g) noexcept {
   runtime_state* rt = p->rt;
-  if (rt->force_migrate && rt->n_procs > 1) [[unlikely]] {
-    const auto n = static_cast<std::uint32_t>(rt->n_procs);
-    const std::uint32_t other = (static_cast<std::uint32_t>(p->index) + 1 + fast_rand(n - 1)) % n;
-    processor* target = rt->procs[other];
-    target->mailbox.push(g);
-    // Its owner sees the mailbox at its next look; if it sleeps, it must be woken itself.
-    target->attention.store(true, std::memory_order_relaxed);
-    wake_processor(rt, target);
+  if (rt->force_migrate && migrate(p, g)) [[unlikely]]
     return;
-  }
   if (is_fresh(g)) {
     start_fresh(p, g);
     return;
@@ -417,6 +432,10 @@ void schedule_loop(machine* m) noexcept {
     reattach_machine(m);
     fiber_core* g = m->pending;
     m->pending = nullptr;
+    if (g == nullptr && procs_change_due(p)) [[unlikely]] {
+      change_procs(m);
+      continue;
+    }
     if (g == nullptr) g = find_runnable(m);
     if (g == nullptr) continue;
     if (g->is_pinned() && !is_at_home(m, g)) [[unlikely]] {

@@ -33,7 +33,7 @@ void add(table& t, const detail::stack_use& use) {
   row.function = site.function;
   row.fibers += use.fibers;
   row.high_water = std::max<std::size_t>(row.high_water, use.most);
-  row.stack_size = detail::stack_class_size[static_cast<std::size_t>(use.stack_class)];
+  row.stack_size = detail::stack_class_asked[static_cast<std::size_t>(use.stack_class)];
 }
 
 std::size_t enough_for(std::size_t high_water) noexcept {
@@ -42,7 +42,7 @@ std::size_t enough_for(std::size_t high_water) noexcept {
          detail::stack_cache::usable_size(c) < high_water + high_water / 4) {
     ++c;
   }
-  return detail::stack_class_size[static_cast<std::size_t>(c)];
+  return detail::stack_class_asked[static_cast<std::size_t>(c)];
 }
 
 // The parked fibers of a runtime, held for a look at their stacks, some at a time.

@@ -47,7 +47,7 @@ void count_stacks(const runtime_state* rt, runtime_stats& s) {
   s.stack_guard = to_string(pool.guard);
   for (std::size_t c = 0; c < stack_classes; ++c) {
     stack_class_stats& of_class = s.stacks_by_class[c];
-    of_class = {stack_class_size[c], pool.classes[c].carved, pool.classes[c].in_depot};
+    of_class = {stack_class_asked[c], pool.classes[c].carved, pool.classes[c].in_depot};
     if (rt != nullptr) {
       for (const processor* p : rt->procs) of_class.idle += p->stacks.size(static_cast<int>(c));
     }
@@ -81,7 +81,7 @@ runtime_stats stats_of(const runtime_state* rt) {
   if (rt == nullptr) return s;
   s.live.fibers = static_cast<std::int64_t>(rt->live_fibers());
   count_states(rt, s);
-  s.procs = rt->n_procs;
+  s.procs = rt->n_procs.load();
   s.idle_procs = rt->idle.count();
   s.detached = rt->detached.load();
   s.handoffs = rt->handoffs.load();

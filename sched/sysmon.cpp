@@ -5,7 +5,8 @@
 //
 // Blocked and busy are told apart by the thread's CPU clock: not advancing, with the thread really
 // asleep (not merely preempted), while work waits -> take the P at once. A hog loses it after 10
-// ms.
+// ms, later where threads are many and cores few: a new thread for each that waits for a core would
+// make them more.
 #include <fcntl.h>
 #include <time.h>
 
@@ -25,7 +26,9 @@ namespace {
 
 constexpr std::int64_t min_tick_ns = 50'000;
 constexpr std::int64_t max_tick_ns = 2'000'000;  // bounds the lateness of timers beside long fibers
-constexpr std::int64_t hog_ns = 10'000'000;
+constexpr std::int64_t hog_ns = 10'000'000;      // and half of that of a core's time
+constexpr std::int64_t starved_ns = 1'000'000'000;  // whatever the thread is doing
+constexpr std::int64_t review_period_ns = 1'000'000'000;
 
 std::int64_t cpu_time_of(const machine* m) noexcept {
   clockid_t clock{};
@@ -55,9 +58,10 @@ bool thread_sleeps(const machine* m) noexcept {
 
 namespace {
 
-// Is there anything that p's queue, timers or ring could do if somebody ran it?
+// Is there anything that p's queue, timers or ring could do if somebody ran it? (Or anybody: to
+// retire is work, too.)
 bool work_waits(const runtime_state* rt, const processor* p, std::int64_t now) noexcept {
-  return p->has_queued() || p->runnext != nullptr || !p->mailbox.empty() ||
+  return procs_change_due(p) || p->has_queued() || p->runnext != nullptr || !p->mailbox.empty() ||
          p->has_io_requests.load(std::memory_order_relaxed) || !rt->inject.empty() ||
          p->timers.next_when() <= now || p->io->armed() > 0;
 }
@@ -86,11 +90,16 @@ bool take_from_blocking(runtime_state* rt, processor* p, std::uint64_t seen,
   return true;
 }
 
-bool is_blocked(processor* p, const machine* m, std::int64_t elapsed) noexcept {
+// Does m keep its P from the work that waits there: blocked, or busy for long? One that is merely
+// kept from a core does not: another thread would wait for that core as well.
+bool is_stuck(processor* p, const machine* m, std::int64_t elapsed) noexcept {
+  if (elapsed >= starved_ns) return true;
   const std::int64_t cpu = cpu_time_of(m);
-  if (cpu < 0) return false;
+  if (cpu < 0) return elapsed >= hog_ns;
+  if (p->seen_cpu == 0) return false;
   const std::int64_t used = cpu - p->seen_cpu;
-  return p->seen_cpu != 0 && used < elapsed / 4 && thread_sleeps(m);
+  if (elapsed >= hog_ns && used >= hog_ns / 2) return true;
+  return used < elapsed / 4 && thread_sleeps(m);
 }
 
 // One look at a P. True if it changed hands.
@@ -114,7 +123,7 @@ bool examine(runtime_state* rt, processor* p, std::int64_t now) noexcept {
   const std::int64_t elapsed = now - p->seen_since;
   if (elapsed < min_tick_ns || !work_waits(rt, p, now)) return false;
   if (p->fresh.size() == 1) p->lone_due.store(true, std::memory_order_relaxed);  // see help_busy
-  if (elapsed >= hog_ns || is_blocked(p, m, elapsed)) {
+  if (is_stuck(p, m, elapsed)) {
     if (!retake(p, m, owner)) return false;
     hand_off(rt, p);
     return true;
@@ -138,6 +147,7 @@ void help_busy(runtime_state* rt, std::int64_t now) noexcept {
 struct sysmon_state {
   explicit sysmon_state(const runtime_state* rt) noexcept : memory(rt) {}
   memory_trim memory;
+  std::int64_t next_review = now_ns() + review_period_ns;  // the start has just looked
   sched_trace trace;
   stall_watch stalls;
   std::int64_t tick = min_tick_ns;
@@ -147,7 +157,16 @@ struct sysmon_state {
 // A plain thread inside ready() keeps check_deadlock from its answer and does not ask again when it
 // leaves: nobody goes to bed before it. One that comes later wakes a worker, which wakes sysmon.
 bool all_is_quiet(const runtime_state* rt) noexcept {
-  return rt->idle.count() == rt->n_procs && rt->detached.load() == 0 && rt->external.load() == 0;
+  return rt->idle.count() == rt->n_procs.load() && procs_settled(rt) && rt->detached.load() == 0 &&
+         rt->external.load() == 0;
+}
+
+void see_to_procs(runtime_state* rt, sysmon_state& s, std::int64_t now) noexcept {
+  if (now >= s.next_review) {
+    s.next_review = now + review_period_ns;
+    review_procs(rt);
+  }
+  nudge_procs(rt);
 }
 
 // All Ps idle: sleep until a worker leaves idleness.
@@ -157,7 +176,7 @@ void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   // The worker that went idle last may have looked while somebody was still on his way out of
   // ready(); nobody else would look again.
   check_deadlock(rt);
-  if (rt->idle.count() == rt->n_procs && !rt->stopping.load()) {
+  if (all_is_quiet(rt) && !rt->stopping.load()) {
     const std::int64_t until = std::min(s.memory.due(), s.trace.due());
     os::futex_wait(&rt->sysmon_word, 0, until == never ? -1 : until);
   }
@@ -176,6 +195,7 @@ void* sysmon_main(void* argument) {
     bool acted = false;
     for (processor* p : rt->procs) acted |= examine(rt, p, now);
     help_busy(rt, now);
+    see_to_procs(rt, s, now);
     s.memory.look(now);
     stack_guard_report();
     s.trace.look(rt, now);

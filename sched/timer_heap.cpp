@@ -17,17 +17,13 @@ constexpr std::size_t first_capacity = 4096 / 16;
 
 bool timer_heap::insert(timer_node* t, std::int64_t when, bool* ok) noexcept {
   lock_.lock();
-  if (!reserve()) {
+  if (!reserve(1)) {
     lock_.unlock();
     *ok = false;
     return false;
   }
   t->when = when;
-  entries_[count_] = {when, t};
-  t->pos = static_cast<std::uint32_t>(count_);
-  t->heap.store(this, std::memory_order_release);
-  ++count_;
-  sift_up(count_ - 1);
+  append(t, when);
   const bool earliest = entries_[0].node == t;
   publish();
   lock_.unlock();
@@ -76,17 +72,45 @@ std::size_t timer_heap::run(std::int64_t now) noexcept {
   return fired;
 }
 
+bool timer_heap::move_to(timer_heap& other) noexcept {
+  lock_.lock();
+  other.lock_.lock();
+  const bool fits = other.reserve(count_);
+  if (fits) {
+    for (std::size_t i = 0; i < count_; ++i) other.append(entries_[i].node, entries_[i].when);
+    other.publish();
+    drop_all();
+  }
+  other.lock_.unlock();
+  lock_.unlock();
+  return fits;
+}
+
 void timer_heap::clear() noexcept {
   lock_.lock();
   for (std::size_t i = 0; i < count_; ++i) {
     entries_[i].node->heap.store(nullptr, std::memory_order_release);
   }
+  drop_all();
+  lock_.unlock();
+}
+
+// The nodes are somewhere else, or disarmed.
+void timer_heap::drop_all() noexcept {
   count_ = 0;
   if (entries_ != nullptr) ::munmap(entries_, capacity_ * sizeof(entry));
   entries_ = nullptr;
   capacity_ = 0;
   publish();
-  lock_.unlock();
+}
+
+// There is room.
+void timer_heap::append(timer_node* t, std::int64_t when) noexcept {
+  entries_[count_] = {when, t};
+  t->pos = static_cast<std::uint32_t>(count_);
+  t->heap.store(this, std::memory_order_release);
+  ++count_;
+  sift_up(count_ - 1);
 }
 
 void timer_heap::publish() noexcept {
@@ -94,9 +118,10 @@ void timer_heap::publish() noexcept {
   size_.store(count_, std::memory_order_relaxed);
 }
 
-bool timer_heap::reserve() noexcept {
-  if (count_ < capacity_) return true;
-  const std::size_t capacity = capacity_ == 0 ? first_capacity : capacity_ * 2;
+bool timer_heap::reserve(std::size_t more) noexcept {
+  if (count_ + more <= capacity_) return true;
+  std::size_t capacity = capacity_ == 0 ? first_capacity : capacity_ * 2;
+  while (capacity < count_ + more) capacity *= 2;
   auto* entries = static_cast<entry*>(os::map_anonymous(capacity * sizeof(entry)));
   if (entries == nullptr) return false;
   if (entries_ != nullptr) {

@@ -33,6 +33,10 @@ class timer_heap {
   /// Returns how many fired.
   std::size_t run(std::int64_t now) noexcept;
 
+  /// Everything in here goes to `other`, armed as it is. False: no memory, and nothing has moved.
+  /// Locks both, this one first: only ever towards the same heap, which itself is never emptied so.
+  [[nodiscard]] bool move_to(timer_heap& other) noexcept;
+
   /// Disarms everything without firing (the runtime has stopped).
   void clear() noexcept;
 
@@ -56,7 +60,9 @@ class timer_heap {
   void remove_at(std::size_t i) noexcept;
   void take_out(std::size_t i) noexcept;
   void publish() noexcept;
-  [[nodiscard]] bool reserve() noexcept;
+  void drop_all() noexcept;
+  void append(timer_node* t, std::int64_t when) noexcept;
+  [[nodiscard]] bool reserve(std::size_t more) noexcept;
 
   spin_lock lock_;
   std::atomic<std::int64_t> next_when_{never};

@@ -44,7 +44,7 @@ struct joined {
 void parallel_run(parallel_job& job, std::source_location where) {
   const runtime_state* rt = current_runtime();
   if (rt == nullptr) throw no_runtime_error();
-  const auto procs = static_cast<std::uint64_t>(rt->n_procs);
+  const auto procs = static_cast<std::uint64_t>(rt->n_procs.load());
   if (job.grain == 0) job.grain = std::max<std::uint64_t>(1, job.size / (procs * pieces_a_worker));
   const std::uint64_t pieces = (job.size - 1) / job.grain + 1;
   const bool takes_part = !current_fiber()->is_thread();

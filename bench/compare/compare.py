@@ -5,6 +5,7 @@
     ./dev bench                          every workload, 5 interleaved runs
     ./dev bench --quick                  small sizes, 1 run: is everything there and right?
     ./dev bench spawn_join ping_pong     these only (a name, name.1p, or a pattern like 'select*')
+    ./dev bench --series 3               all of it three times over: which bars hold each time?
 
 Each run of a peer is a process of its own that does the work three times; the third time counts,
 the first is printed too ("cold"). Peers take turns, run by run, and each figure is the median of the
@@ -42,7 +43,11 @@ PEERS = {
     "io_uring": ("bench/weft_echo_uring", "weft_echo_uring"),
 }
 RAW_SERVERS = ("epoll", "io_uring")
-LOAD = ("bench/weft_echo_load", "weft_echo_load")
+# Who loads the server of a workload, from a process of its own.
+CLIENTS = {
+    "echo": ("bench/weft_echo_load", "weft_echo_load"),
+    "blocking_reads": ("bench/weft_http_load", "weft_http_load"),
+}
 TIMEOUT_S = 120
 
 
@@ -89,8 +94,13 @@ WORKLOADS = [
     Workload("mutex_alone", [1], 20 * M, 200 * K, "lock and unlock, nobody else", "go boost std"),
     Workload("sleepers", [2], M, 2 * K, "a million fibers sleep 0..1000 ms: CPU time, lateness",
              "go boost", {"boost": 20 * K}),
-    Workload("hogs", [2], 300, 10, "four fibers never yield: how late is one that sleeps 1 ms?",
-             "go"),
+    # Go's sleeper is some 20 ms late each time: a thousand of them would take a minute a run.
+    Workload("hogs", [2], K, 10, "four fibers never yield: how late is one that sleeps 1 ms?",
+             "go", {"go": 300}),
+    Workload("blocking_reads", [1, 2], K, 50,
+             "1,000 fibers in read(2): until all are in it, then requests to an HTTP server", "go"),
+    Workload("idle", [2], 10, 1, "10 s with parked fibers, a listener and a timer: CPU and iowait, "
+             "of one core", "go"),
     Workload("parked", [2], M, 5 * K, "a million fibers parked on a channel: memory, create, wake",
              "go boost", {"boost": 20 * K}),
     Workload("ctx_cancel", [1], M, 20 * K, "with_cancel + cancel", "go"),
@@ -147,11 +157,11 @@ def build_go(build_dir, program):
         return False
 
 
-def build(build_dir, peers, with_load):
-    """Builds the programs of these peers; returns those that are there and up to date."""
+def build(build_dir, peers, clients):
+    """Builds the programs of these peers and clients; returns the peers that are there."""
     there, built = None, []
-    for peer in peers + (["load"] if with_load else []):
-        program, target = PEERS.get(peer, LOAD)
+    for name in peers + clients:
+        program, target = PEERS.get(name) or CLIENTS[name]
         program = os.path.join(build_dir, program)
         if target is None:
             os.makedirs(os.path.dirname(program), exist_ok=True)
@@ -167,7 +177,7 @@ def build(build_dir, peers, with_load):
                 print(f"compare: no {target} in this build (its library is missing)",
                       file=sys.stderr)
         if done:
-            built.append(peer)
+            built.append(name)
     return [p for p in built if p in PEERS]
 
 
@@ -215,7 +225,7 @@ def run_echo(build_dir, peer, program, procs, n):
             server.kill()
             finish(server, 10)
             raise Failed("FAILED: the server did not announce its port")
-        load = os.path.join(build_dir, LOAD[0])
+        load = os.path.join(build_dir, CLIENTS["echo"][0])
         return finish(start([load, announced[1], str(server.pid), str(n)]), TIMEOUT_S)
     finally:
         server.kill()
@@ -304,11 +314,11 @@ def ratio(mine, theirs):
 
 
 def metrics_of(samples):
-    """The metrics any peer gave, the main one ("") first, the others as first printed."""
+    """The metrics any peer gave, the main one ("") first, allocs last, the others as printed."""
     seen = []
     for mine in samples.values():
         seen += [m for m in mine.warm if m not in seen]
-    return sorted(seen, key=lambda m: m != "")
+    return sorted(seen, key=lambda m: (m != "", m == "allocs"))
 
 
 def print_rows(workload, procs, samples, columns):
@@ -425,25 +435,6 @@ def print_notes(chosen, peers, options):
           "to as many\n    cores as the row says")
 
 
-def print_bars(results):
-    """Every bar that these results can judge; a miss is printed as one."""
-    by_row = {workload.label(procs): samples for workload, procs, samples in results}
-
-    def median_of(row, peer, metric):
-        samples = by_row.get(row, {})
-        return samples[peer].median(metric) if peer in samples else None
-
-    judged = list(bars.verdicts(median_of))
-    if not judged:
-        return
-    held = sum(1 for *_, limit, reached in judged if reached <= limit)
-    print(f"\nBars: {held} of {len(judged)} held")
-    for row, metric, peer, limit, reached in judged:
-        name = f"{row}.{metric}" if metric else row
-        against = f"{reached:.3f} of {peer}, bar {limit:.3f}" if peer else f"{reached:.1f}, bar {limit}"
-        print(f"  {'held  ' if reached <= limit else 'missed'}  {name:<26} {against}")
-
-
 def unique(chosen):
     seen = {}
     for workload, procs in chosen:
@@ -459,6 +450,8 @@ def arguments():
     p.add_argument("workloads", nargs="*", help="names or patterns; nothing = all")
     p.add_argument("--build-dir", default=os.path.join(ROOT, "build", "release"))
     p.add_argument("--runs", type=int, help="interleaved runs of each peer (default 5, quick 1)")
+    p.add_argument("--series", type=int, default=1, metavar="N",
+                   help="the whole selection N times over; the bars as a table in Markdown")
     p.add_argument("--quick", action="store_true", help="small sizes, one run: smoke test")
     p.add_argument("--peers", help="only these, comma separated (default: all)")
     p.add_argument("--no-build", action="store_true", help="take the programs as they are")
@@ -479,48 +472,36 @@ def choose(patterns):
     return chosen
 
 
-def write_json(path, results, options):
-    rows = []
+def json_rows(number, results, options):
     for workload, procs, samples in results:
         for peer, mine in samples.items():
+            about = {"series": number, "workload": workload.name, "procs": procs, "peer": peer}
             if mine.failure:
-                rows.append({"workload": workload.name, "procs": procs, "peer": peer,
-                             "failure": mine.failure})
+                yield {**about, "failure": mine.failure}
             for metric in mine.warm:
-                rows.append({"workload": workload.name, "procs": procs, "peer": peer,
-                             "metric": metric, "unit": mine.units[metric],
-                             "median": mine.median(metric), "range": mine.spread(metric),
-                             "first_round": mine.first_round(metric),
-                             "n": workload.size(peer, options.quick)})
+                yield {**about, "metric": metric, "unit": mine.units[metric],
+                       "median": mine.median(metric), "range": mine.spread(metric),
+                       "first_round": mine.first_round(metric),
+                       "n": workload.size(peer, options.quick)}
+
+
+def write_json(path, series, options):
+    rows = [row for number, results in enumerate(series, 1)
+            for row in json_rows(number, results, options)]
     with open(path, "w", encoding="utf-8") as f:
         json.dump({"machine": machine(), "versions": versions(), "runs": options.runs,
                    "quick": options.quick, "results": rows}, f, indent=1)
 
 
-def main():
-    options = arguments()
-    chosen = choose(options.workloads)
-    if options.list:
-        for workload, procs in chosen:
-            print(f"{workload.label(procs):<22} n={workload.n:<10,} weft {' '.join(workload.peers):<24}"
-                  f" {workload.question}")
-        return 0
-    if not chosen:
-        print("compare: no such workload; --list shows them", file=sys.stderr)
-        return 64
-    wanted = options.peers.split(",") if options.peers else list(PEERS)
-    peers = [p for p in PEERS if p in wanted and
-             (p == "weft" or any(p in w.peers for w, _ in chosen))]
-    with_load = any(w.name == "echo" for w, _ in chosen)
-    if options.no_build:
-        peers = [p for p in peers if os.access(os.path.join(options.build_dir, PEERS[p][0]), os.X_OK)]
-    else:
-        peers = build(options.build_dir, peers, with_load)
-    if not peers:
-        print("compare: nothing to run", file=sys.stderr)
-        return 1
-    print_heading(options)
-    began, results, columns = time.monotonic(), [], None
+def list_workloads(chosen):
+    for workload, procs in chosen:
+        print(f"{workload.label(procs):<22} n={workload.n:<10,} weft {' '.join(workload.peers):<24}"
+              f" {workload.question}")
+
+
+def run_series(chosen, peers, options):
+    """Runs every chosen row once and prints it; returns [(workload, procs, samples)]."""
+    results, columns = [], None
     for workload, procs in chosen:
         if columns != columns_of(workload, peers):
             columns = columns_of(workload, peers)
@@ -530,16 +511,56 @@ def main():
         samples = measure(workload, procs, mine, options)
         print_rows(workload, procs, samples, columns)
         results.append((workload, procs, samples))
-    if not options.quick:
-        print_bars(results)
+    return results
+
+
+def run_all(chosen, peers, options):
+    """Every series, with its bars; then all bars over all series."""
+    series, judged = [], []
+    for number in range(1, options.series + 1):
+        if options.series > 1:
+            print(f"\nSeries {number} of {options.series}")
+        series.append(run_series(chosen, peers, options))
+        judged.append({workload.label(procs): samples for workload, procs, samples in series[-1]})
+        if not options.quick:
+            bars.print_list(judged[-1])
     print_notes(chosen, peers, options)
-    print(f"  took {time.monotonic() - began:.0f} s")
+    if options.series > 1 and not options.quick:
+        bars.print_table(judged)
+    return series
+
+
+def main():
+    options = arguments()
+    chosen = choose(options.workloads)
+    if options.list:
+        list_workloads(chosen)
+        return 0
+    if not chosen:
+        print("compare: no such workload; --list shows them", file=sys.stderr)
+        return 64
+    wanted = options.peers.split(",") if options.peers else list(PEERS)
+    peers = [p for p in PEERS if p in wanted and
+             (p == "weft" or any(p in w.peers for w, _ in chosen))]
+    clients = [name for name in CLIENTS if any(w.name == name for w, _ in chosen)]
+    if options.no_build:
+        peers = [p for p in peers if os.access(os.path.join(options.build_dir, PEERS[p][0]), os.X_OK)]
+    else:
+        peers = build(options.build_dir, peers, clients)
+    if not peers:
+        print("compare: nothing to run", file=sys.stderr)
+        return 1
+    print_heading(options)
+    began = time.monotonic()
+    series = run_all(chosen, peers, options)
+    print(f"\ntook {time.monotonic() - began:.0f} s")
     if options.json:
-        write_json(options.json, results, options)
+        write_json(options.json, series, options)
     # Peers may fail at what they do; weft may not.
     if "weft" in wanted and "weft" not in peers:
         return 1
-    return 1 if any("weft" in s and s["weft"].failure for _, _, s in results) else 0
+    return 1 if any("weft" in samples and samples["weft"].failure
+                    for results in series for _, _, samples in results) else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 #include <vector>
 #include <weft/weft.hpp>
 
+#include "compare/weft_cost.hpp"
 #include "compare/weft_workloads.hpp"
 
 namespace bench {
@@ -12,7 +13,7 @@ namespace bench {
 void ping_pong(const job& j) {
   const auto there = weft::make_chan<std::int64_t>();
   const auto back = weft::make_chan<std::int64_t>();
-  const stopwatch time;
+  const cost spent;
   weft::go([there, back] {
     while (const auto v = there.recv()) back.send(*v + 1);
     back.close();
@@ -23,26 +24,26 @@ void ping_pong(const job& j) {
   }
   there.close();
   expect(j, !back.recv().has_value(), "end");
-  report(j, time.ns_per(j.n), "ns/round-trip");
+  spent.report(j, j.n, "ns/round-trip");
 }
 
 void buffered(const job& j) {
   const auto c = weft::make_chan<std::int64_t>(128);
-  const stopwatch time;
+  const cost spent;
   weft::go([c, n = j.n] {
     for (std::int64_t i = 0; i < n; ++i) c.send(i);
     c.close();
   });
   std::int64_t sum = 0;
   while (const auto v = c.recv()) sum += *v;
-  report(j, time.ns_per(j.n), "ns/message");
+  spent.report(j, j.n, "ns/message");
   expect(j, sum == sum_below(j.n), "sum");
 }
 
 void threads_buffered(const job& j) {
   const auto c = weft::make_chan<std::int64_t>(128);
   std::int64_t sum = 0;
-  const stopwatch time;
+  const cost spent;
   std::thread producer([&] {
     for (std::int64_t i = 0; i < j.n; ++i) c.send(i);
     c.close();
@@ -54,7 +55,7 @@ void threads_buffered(const job& j) {
     producer.join();
     consumer.join();
   });
-  report(j, time.ns_per(j.n), "ns/message");
+  spent.report(j, j.n, "ns/message");
   expect(j, sum == sum_below(j.n), "sum");
 }
 
@@ -68,7 +69,7 @@ void mpmc(const job& j) {
   std::array<padded, sides> sums{};
   weft::wait_group producers;
   weft::wait_group consumers;
-  const stopwatch time;
+  const cost spent;
   for (std::int64_t s = 0; s < sides; ++s) {
     producers.go([&c, s, share] {
       for (std::int64_t i = 0; i < share; ++i) c.send(s * share + i);
@@ -82,7 +83,7 @@ void mpmc(const job& j) {
   producers.wait();
   c.close();
   consumers.wait();
-  report(j, time.ns_per(sides * share), "ns/message");
+  spent.report(j, sides * share, "ns/message");
   std::int64_t sum = 0;
   for (const padded& p : sums) sum += p.sum;
   expect(j, sum == sum_below(sides * share), "sum");
@@ -94,7 +95,7 @@ void ring(const job& j) {
   for (std::size_t i = 0; i < members; ++i) links.push_back(weft::make_chan<std::int64_t>());
   const auto last = weft::make_chan<std::int64_t>();
   weft::wait_group wg;
-  const stopwatch time;
+  const cost spent;
   for (std::size_t i = 0; i < members; ++i) {
     wg.go([i, &last, in = links[i], out = links[(i + 1) % members]] {
       while (const auto token = in.recv()) {
@@ -108,7 +109,7 @@ void ring(const job& j) {
   }
   links[0].send(j.n);
   const auto winner = last.recv();
-  report(j, time.ns_per(j.n), "ns/hop");
+  spent.report(j, j.n, "ns/hop");
   for (const auto& c : links) c.close();
   wg.wait();
   expect(j, winner == j.n % static_cast<std::int64_t>(members), "who holds the token at the end");
@@ -118,7 +119,7 @@ void ring(const job& j) {
 // close on.
 void sieve(const job& j) {
   const std::int64_t limit = nth_prime(j.n);
-  const stopwatch time;
+  const cost spent;
   auto in = weft::make_chan<std::int64_t>();
   weft::go([out = in, limit] {
     for (std::int64_t v = 2; v <= limit; ++v) out.send(v);
@@ -137,7 +138,9 @@ void sieve(const job& j) {
     in = next;
   }
   const bool ended = !in.recv().has_value();
-  report(j, time.ns() / 1e6, "ms");
+  const double ms = spent.ns() / 1e6;
+  spent.report_allocs(j, limit);  // an operation: a number that enters the chain
+  report(j, ms, "ms");
   expect(j, prime == limit && ended, "the last prime");
 }
 

@@ -21,6 +21,10 @@ constexpr std::array workloads{
     bench::workload{"sleepers", bench::sleepers},
     bench::workload{"hogs", bench::hogs},
     bench::workload{"parked", bench::parked},
+    bench::workload{"idle", bench::idle},
+#if WEFT_HTTP
+    bench::workload{"blocking_reads", bench::blocking_reads},
+#endif
     bench::workload{"ping_pong", bench::ping_pong},
     bench::workload{"buffered", bench::buffered},
     bench::workload{"threads_buffered", bench::threads_buffered},

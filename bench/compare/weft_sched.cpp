@@ -8,6 +8,7 @@
 #include <vector>
 #include <weft/weft.hpp>
 
+#include "compare/weft_cost.hpp"
 #include "compare/weft_workloads.hpp"
 
 namespace bench {
@@ -15,7 +16,7 @@ namespace bench {
 void yield(const job& j) {
   std::array<std::int64_t, 2> turns{};
   weft::wait_group wg;
-  const stopwatch time;
+  const cost spent;
   for (std::int64_t& mine : turns) {
     wg.go([&mine, n = j.n] {
       for (std::int64_t i = 0; i < n; ++i) {
@@ -25,7 +26,7 @@ void yield(const job& j) {
     });
   }
   wg.wait();
-  report(j, time.ns_per(2 * j.n), "ns/switch");
+  spent.report(j, 2 * j.n, "ns/switch");
   expect(j, turns[0] == j.n && turns[1] == j.n, "turns");
 }
 
@@ -33,7 +34,7 @@ void spawn_join(const job& j) {
   constexpr std::int64_t batch = 1000;
   std::array<std::int64_t, batch> slots{};
   std::int64_t sum = 0;
-  const stopwatch time;
+  const cost spent;
   for (std::int64_t done = 0; done < j.n; done += batch) {
     weft::wait_group wg;
     for (std::size_t i = 0; i < batch; ++i) {
@@ -42,18 +43,18 @@ void spawn_join(const job& j) {
     wg.wait();
     for (std::int64_t& s : slots) sum += std::exchange(s, 0);
   }
-  report(j, time.ns_per(j.n), "ns/fiber");
+  spent.report(j, j.n, "ns/fiber");
   expect(j, sum == j.n / batch * sum_below(batch), "sum of the slots");
 }
 
 void spawn_outstanding(const job& j) {
   std::vector<std::uint8_t> seen(static_cast<std::size_t>(j.n));
   weft::wait_group wg;
-  const stopwatch time;
+  const cost spent;
   for (std::uint8_t& mine : seen) wg.go([&mine] { mine = 1; });
   const double peak = memory_now().total() - memory_at_start().total();
   wg.wait();
-  report(j, time.ns_per(j.n), "ns/fiber");
+  spent.report(j, j.n, "ns/fiber");
   report(j, "memory", peak / static_cast<double>(j.n), "B/fiber");
   std::int64_t ran = 0;
   for (const std::uint8_t s : seen) ran += s;
@@ -98,19 +99,19 @@ void skynet_node(const channel& up, std::int64_t first, std::int64_t leaves) {
 }  // namespace
 
 void fib_fork_join(const job& j) {
-  const stopwatch time;
+  const cost spent;
   const std::int64_t got = fib(j.n);
-  report(j, time.ns_per(fib_forks(j.n)), "ns/task");
+  spent.report(j, fib_forks(j.n), "ns/task");
   report_stacks(j);
   expect(j, got == fibonacci(j.n), "fib");
 }
 
 void skynet(const job& j) {
-  const stopwatch time;
+  const cost spent;
   channel c;
   weft::go([&c, n = j.n] { skynet_node(c, 0, n); });
   const std::int64_t sum = c.recv().value();
-  report(j, time.ns_per(j.n), "ns/leaf");
+  spent.report(j, j.n, "ns/leaf");
   report_stacks(j);
   expect(j, sum == sum_below(j.n), "sum of the leaves");
 }
@@ -119,7 +120,7 @@ void sleepers(const job& j) {
   using clock = std::chrono::steady_clock;
   std::vector<std::int32_t> late(static_cast<std::size_t>(j.n));
   weft::wait_group wg;
-  const stopwatch time;
+  const cost spent;
   const double cpu = cpu_ns();
   for (std::int64_t i = 0; i < j.n; ++i) {
     wg.go([&late, i] {
@@ -131,22 +132,24 @@ void sleepers(const job& j) {
   }
   wg.wait();
   report(j, (cpu_ns() - cpu) / static_cast<double>(j.n), "CPU-ns/fiber");
-  report(j, "beyond", time.ns() / 1e6 - 1000, "ms");
+  report(j, "beyond", spent.ns() / 1e6 - 1000, "ms");
+  spent.report_allocs(j, j.n);
   for (const std::int32_t us : late) expect(j, us >= 0, "woken too early");
   report_lateness(j, late);
 }
 
 void hogs(const job& j) {
   using clock = std::chrono::steady_clock;
+  std::vector<std::int32_t> late(static_cast<std::size_t>(j.n));
   std::atomic<bool> stop{false};
   weft::wait_group wg;
+  const cost spent;
   for (int h = 0; h < 4; ++h) {
     wg.go([&stop] {
       while (!stop.load(std::memory_order_relaxed)) {
       }
     });
   }
-  std::vector<std::int32_t> late(static_cast<std::size_t>(j.n));
   for (std::int32_t& us : late) {
     const auto wake = clock::now() + std::chrono::milliseconds(1);
     weft::sleep_for(std::chrono::milliseconds(1));
@@ -154,6 +157,8 @@ void hogs(const job& j) {
   }
   stop.store(true, std::memory_order_relaxed);
   wg.wait();
+  spent.report_allocs(j, j.n);
+  for (const std::int32_t us : late) expect(j, us >= 0, "woken too early");
   report_lateness(j, late);
 }
 
@@ -178,7 +183,7 @@ void parked(const job& j) {
   std::atomic<std::int64_t> arrived{0};
   std::atomic<std::int64_t> woken{0};
   weft::wait_group wg;
-  const stopwatch create;
+  const cost spent;
   for (std::int64_t i = 0; i < j.n; ++i) {
     wg.go([&] {
       arrived.fetch_add(1);
@@ -186,12 +191,13 @@ void parked(const job& j) {
     });
   }
   while (arrived.load() != j.n) weft::yield();
-  report(j, "create", create.ns_per(j.n), "ns/fiber");
+  report(j, "create", spent.ns_per(j.n), "ns/fiber");
   const memory peak = memory_now();
   const stopwatch wake;
   gate.close();
   wg.wait();
   report(j, "wake", wake.ns_per(j.n), "ns/fiber");
+  spent.report_allocs(j, j.n);
   expect(j, woken == j.n, "fibers woken");
   report_memory(j, peak);
 }

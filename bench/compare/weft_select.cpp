@@ -5,6 +5,7 @@
 #include <optional>
 #include <weft/weft.hpp>
 
+#include "compare/weft_cost.hpp"
 #include "compare/weft_workloads.hpp"
 
 namespace bench {
@@ -12,7 +13,7 @@ namespace bench {
 void select4(const job& j) {
   std::array<weft::chan<std::int64_t>, 4> c;
   const std::int64_t share = j.n / 4;
-  const stopwatch time;
+  const cost spent;
   for (std::size_t s = 0; s < c.size(); ++s) {
     c[s] = weft::make_chan<std::int64_t>();
     weft::go([out = c[s], first = static_cast<std::int64_t>(s) * share, share] {
@@ -25,7 +26,7 @@ void select4(const job& j) {
     (void)weft::select(weft::on_recv(c[0], take), weft::on_recv(c[1], take),
                        weft::on_recv(c[2], take), weft::on_recv(c[3], take));
   }
-  report(j, time.ns_per(4 * share), "ns/message");
+  spent.report(j, 4 * share, "ns/message");
   expect(j, sum == sum_below(4 * share), "sum");
 }
 
@@ -34,7 +35,7 @@ void select_ready(const job& j) {
   const auto empty = weft::make_chan<std::int64_t>(1);
   full.send(7);
   std::int64_t sum = 0;
-  const stopwatch time;
+  const cost spent;
   for (std::int64_t i = 0; i < j.n; ++i) {
     (void)weft::select(weft::on_recv(full,
                                      [&](std::optional<std::int64_t> v) {
@@ -44,19 +45,19 @@ void select_ready(const job& j) {
                        weft::on_recv(empty, [&](std::optional<std::int64_t>) { sum = -1; }),
                        weft::otherwise([&] { sum = -1; }));
   }
-  report(j, time.ns_per(j.n), "ns/op");
+  spent.report(j, j.n, "ns/op");
   expect(j, sum == 7 * j.n, "the ready case was not taken each time");
 }
 
 void select_empty(const job& j) {
   const auto empty = weft::make_chan<std::int64_t>();
   std::int64_t missed = 0;
-  const stopwatch time;
+  const cost spent;
   for (std::int64_t i = 0; i < j.n; ++i) {
     (void)weft::select(weft::on_recv(empty, [&](std::optional<std::int64_t>) { missed = -1; }),
                        weft::otherwise([&] { ++missed; }));
   }
-  report(j, time.ns_per(j.n), "ns/op");
+  spent.report(j, j.n, "ns/op");
   expect(j, missed == j.n, "otherwise was not taken each time");
 }
 
@@ -66,7 +67,7 @@ void mutex_contended(const job& j) {
   weft::mutex mu;
   std::int64_t count = 0;
   weft::wait_group wg;
-  const stopwatch time;
+  const cost spent;
   for (int f = 0; f < count_of_fibers; ++f) {
     wg.go([&mu, &count, share] {
       for (std::int64_t i = 0; i < share; ++i) {
@@ -76,19 +77,19 @@ void mutex_contended(const job& j) {
     });
   }
   wg.wait();
-  report(j, time.ns_per(count_of_fibers * share), "ns/op");
+  spent.report(j, count_of_fibers * share, "ns/op");
   expect(j, count == count_of_fibers * share, "count");
 }
 
 void mutex_alone(const job& j) {
   weft::mutex mu;
   std::int64_t count = 0;
-  const stopwatch time;
+  const cost spent;
   for (std::int64_t i = 0; i < j.n; ++i) {
     const std::lock_guard lock(mu);
     ++count;
   }
-  report(j, time.ns_per(j.n), "ns/op");
+  spent.report(j, j.n, "ns/op");
   expect(j, count == j.n, "count");
 }
 

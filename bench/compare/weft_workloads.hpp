@@ -17,6 +17,12 @@ void sleepers(const job& j);
 void hogs(const job& j);
 void parked(const job& j);
 
+// weft_idle.cpp
+void idle(const job& j);
+
+// weft_blocking.cpp, where weft has an HTTP server
+void blocking_reads(const job& j);
+
 // weft_chan.cpp
 void ping_pong(const job& j);
 void buffered(const job& j);

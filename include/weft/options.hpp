@@ -16,7 +16,8 @@ struct options {
   /// Ps, i.e. fibers that run at the same time; 0 = the cores that affinity and cgroup quota allow.
   int procs = 0;
   /// Virtual size of a fiber's stack in bytes, rounded up to 16 K, 64 K, 256 K or 1 M (16 KiB of it
-  /// are guard, 4 KiB in the smallest class); 0 = 64 KiB, 256 KiB under sanitizers and at -O0.
+  /// are guard, 4 KiB in the smallest class; on aarch64 a guard of 64 KiB is added); 0 = 64 KiB,
+  /// 256 KiB under sanitizers and at -O0.
   /// What is needed: WEFT_DEBUG=stacks=1 (stack_use.hpp).
   std::size_t stack_size = 0;
   /// How long other fibers may go on after the main fiber has returned.

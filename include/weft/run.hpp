@@ -91,6 +91,13 @@ WEFT_INLINE int run(F&& fn, std::source_location loc = std::source_location::cur
   return run(options{}, std::forward<F>(fn), loc);
 }
 
+/// Another number of Ps (fibers that run at the same time) for the caller's, or the default,
+/// runtime: 1 to 256, or 0 for what affinity and cgroup quota allow, followed as they change.
+/// Returns the number that was wanted before. Takes effect within milliseconds: a P that is one too
+/// many hands its fibers, timers and polls on when the fiber on it parks, and is taken from one
+/// that computes or blocks. Errors: invalid_argument, no_runtime. From any thread.
+[[nodiscard]] WEFT_EXPORT result<int> set_procs(int n);
+
 /// A runtime as an object, for programs with their own main loop. Several may exist; the oldest is
 /// the default for plain threads while no `run` is in progress.
 class WEFT_EXPORT runtime {
@@ -120,6 +127,8 @@ class WEFT_EXPORT runtime {
     return detail::run_on(state(), *detail::launder_ptr(&fn), detail::site_of(loc));
   }
   [[nodiscard]] runtime_stats stats() const;
+  /// As weft::set_procs, for this one.
+  [[nodiscard]] result<int> set_procs(int n);
   /// Waits until all fibers have ended or ctx is done, then stops the workers; what is left is
   /// abandoned. Returns ctx's error in that case. Idempotent.
   [[nodiscard]] result<void> shutdown(const context& ctx);

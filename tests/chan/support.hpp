@@ -27,11 +27,11 @@ namespace weft_test {
 
 using namespace std::chrono_literals;
 
-/// How much of a stress loop to do: sanitizer builds are ten to thirty times slower.
+/// How much of a stress loop to do: sanitizer builds and emulators are ten to thirty times slower.
 constexpr int scaled(int n) {
 #if WEFT_TSAN
   return n / 20 + 1;
-#elif WEFT_ASAN
+#elif WEFT_ASAN || WEFT_EMULATED
   return n / 24 + 1;
 #else
   return n;

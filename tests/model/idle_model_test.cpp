@@ -28,6 +28,7 @@ struct m_processor {
   atomic<int> sleepers{0};
   atomic<bool> woken_to_spin{false};
   atomic<m_machine*> running_on{nullptr};
+  atomic<int> mail{0};  // processor::mailbox, with room for one
   event io;
   int index = 0;
 };
@@ -72,7 +73,8 @@ struct small_world : model_sync {
   using processor = m_processor;
   using machine = m_machine;
 
-  static void heavy_barrier() noexcept {
+  static void light_barrier(const runtime*) noexcept {}
+  static void heavy_barrier(const runtime*) noexcept {
     if (HeavyBarrier) model_sync::heavy_barrier();
   }
   static bool work_anywhere(runtime* rt) noexcept {
@@ -83,6 +85,7 @@ struct small_world : model_sync {
     return false;
   }
   static bool own_work(const machine*) noexcept { return false; }
+  static bool run(machine& m) noexcept { return m.rt->run_one(); }
   static bool stopping(const runtime*) noexcept { return false; }
   static std::uint64_t new_tag(machine* m) noexcept { return m->id << 3; }
   static void set_tag(machine* m, std::uint64_t tag) noexcept { m->tag = tag; }
@@ -102,13 +105,33 @@ struct small_world : model_sync {
 
 using World = small_world<>;
 
+// More workers than cores, or no membarrier: both sides pay.
+struct fences : World {
+  static void light_barrier(const runtime*) noexcept { seq_cst_fence(); }
+  static void heavy_barrier(const runtime*) noexcept { seq_cst_fence(); }
+};
+
+// All that there is to do is for one P alone, and comes without a barrier.
+struct mail_world : fences {
+  static bool work_anywhere(runtime*) noexcept { return false; }
+  static bool own_work(const machine* m) noexcept {
+    return m->p->mail.load(memory_order::acquire) == 1;
+  }
+  static bool run(machine& m) noexcept {
+    int one = 1;
+    if (!own_work(&m) || !m.p->mail.compare_exchange_strong(one, 2)) return false;
+    ++m.rt->done[0];
+    return true;
+  }
+};
+
 // find_runnable, with a search of one look; ends when the P is lost.
 template <class W>
 void worker(m_machine& m) {
   using protocol = idle_protocol<W>;
   for (;;) {
     forget_all_but(m.id << 1 | (m.spinning ? 1U : 0U));
-    while (m.rt->run_one()) protocol::stop_spinning(&m, true);
+    while (W::run(m)) protocol::stop_spinning(&m, true);
     if (protocol::give_up(&m)) continue;
     m.p->io.wait();
     if (!protocol::settle(&m)) return;
@@ -184,6 +207,45 @@ void last_spinner(world& w) {
     idle_protocol<W>::wake_if_idle(&rt);
   });
   w.may_sleep_for_ever([&] { return rt.all_done(); });
+}
+
+// wake_processor (idle.cpp), after a push into the mailbox.
+void send_mail(m_runtime& rt, m_processor& p) {
+  ++rt.submitted;
+  p.mail.store(1, memory_order::release);
+  if (!rt.idle.take(p.index)) return;
+  p.woken_to_spin.store(false, memory_order::relaxed);
+  p.owner.store(weft::detail::owner_woken);
+  idle_protocol<mail_world>::hand_to_sleeper(&rt, &p, false);
+}
+
+// One worker on its way to sleep, and a message to it.
+void mail(world& w) {
+  auto& rt = w.make<m_runtime>();
+  auto& m = machine_with(w, rt, 1);
+  m_processor& p = *m.p;
+  w.thread([&] { worker<mail_world>(m); });
+  w.thread([&] { send_mail(rt, p); });
+  w.may_sleep_for_ever([&] { return rt.all_done(); });
+}
+
+void holds(void (*scenario)(world&)) {
+  const outcome o = explore(scenario);
+  EXPECT_EQ(o.violation, "") << o.trace;
+  EXPECT_TRUE(o.complete);
+}
+
+TEST(IdleModel, TheSameWithFencesInPlaceOfMembarrier) {
+  holds(going_to_sleep<fences>);
+  holds(two_submitters<fences>);
+  holds(last_spinner<fences>);
+}
+
+TEST(IdleModel, MailIsFoundWithoutABarrier) { holds(mail); }
+
+TEST(IdleModel, BreaksWhenTakingTheBitDownDoesNotOrder) {
+  const mutant m{"::take", op::rmw, memory_order::seq_cst, memory_order::relaxed};
+  EXPECT_NE(explore(mail, {m}).violation, "");
 }
 
 TEST(IdleModel, NothingIsLostOnTheWayToSleep) {

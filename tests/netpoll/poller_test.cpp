@@ -194,6 +194,33 @@ TEST_P(PollerTest, DisarmLetsGoOfTheFile) {
   EXPECT_EQ(::read(b.fd(), &c, 1), 0) << "the peer sees the end";
 }
 
+TEST_P(PollerTest, DisarmAllFiresEverythingOnce) {
+  EXPECT_TRUE(p->disarm_all()) << "of a poller without anything";
+  const socket_pair s;
+  const socket_pair t;
+  waiting_fd a(s.fds[0]);
+  waiting_fd b(t.fds[0]);
+  ASSERT_FALSE(a.arm(*p, read_side));
+  ASSERT_FALSE(b.arm(*p, read_side));
+  static_cast<void>(p->poll());
+  ASSERT_FALSE(b.arm(*p, write_side));  // ready; and, with io_uring, not submitted yet
+  ASSERT_TRUE(p->disarm_all());
+  std::set<fiber_core*> fired;
+  const auto limit = steady_clock::now() + std::chrono::seconds(10);
+  while (fired.size() < 3 && steady_clock::now() < limit) {
+    fiber_list ready = p->poll();
+    while (fiber_core* g = ready.pop_front()) EXPECT_TRUE(fired.insert(g).second);
+  }
+  EXPECT_EQ(fired, (std::set{a.fiber(read_side), b.fiber(read_side), b.fiber(write_side)}));
+  EXPECT_EQ(p->armed(), 0U);
+  ASSERT_EQ(::write(s.fds[1], "x", 1), 1);
+  EXPECT_TRUE(p->poll().empty()) << "nothing is armed any more";
+  ASSERT_FALSE(a.arm(*p, read_side));
+  EXPECT_EQ(wait_and_poll().size, 1U) << "and it works as before";
+  ::close(s.fds[1]);
+  ::close(t.fds[1]);
+}
+
 TEST_P(PollerTest, AStaleKeyIsIgnored) {
   const socket_pair s;
   std::uint64_t old_key = 0;

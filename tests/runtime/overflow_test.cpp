@@ -13,13 +13,14 @@
 
 namespace {
 
-// Recursion that the compiler cannot flatten.
+// Recursion that the compiler cannot flatten, in frames of which only the far end is touched.
+template <std::size_t Bytes>
 WEFT_NOINLINE int dive(volatile char* previous, int depth) {
-  volatile char frame[512];
+  volatile char frame[Bytes];
   frame[0] = previous == nullptr ? 1 : previous[0];
   asm volatile("" : : "r"(frame) : "memory");
   if (depth == 0) return frame[0];
-  return dive(frame, depth - 1) + frame[0];
+  return dive<Bytes>(frame, depth - 1) + frame[0];
 }
 
 #if !WEFT_ASAN  // ASan reports a stack overflow in its own words: see the canary below
@@ -46,7 +47,7 @@ TEST_P(OverflowOfGuard, NamesTheFiberItsSizeAndItsCreationSite) {
   const auto r = weft_test::run_child([] {
     ::setenv("WEFT_DEBUG", GetParam(), 1);
     weft::run([] {
-      auto f = weft::spawn([] { static_cast<void>(dive(nullptr, 10'000'000)); });
+      auto f = weft::spawn([] { static_cast<void>(dive<512>(nullptr, 10'000'000)); });
       f.join();
     });
   });
@@ -97,6 +98,18 @@ TEST(Overflow, CanariesOfFibersThatStayOnTheirStacksAreIntact) {
   });
   EXPECT_EQ(r.code, 0) << r.error;
 }
+
+// Not every frame is smaller than the guard: -fstack-clash-protection sees to the others.
+TEST(Overflow, NoFrameStepsOverTheGuard) {
+  const auto r = weft_test::run_child([] {
+    weft::run([] {
+      auto f = weft::spawn([] { static_cast<void>(dive<40'000>(nullptr, 1000)); });
+      f.join();
+    });
+  });
+  EXPECT_EQ(r.code, 2) << r.error;
+  EXPECT_NE(r.error.find("stack overflow"), std::string::npos) << r.error;
+}
 #else
 WEFT_NOINLINE void write_past_the_end(volatile char* p, int n) {
   for (int i = 0; i <= n; ++i) p[i] = 1;
@@ -145,7 +158,7 @@ TEST(Overflow, ABigStackIsThereWhenAskedFor) {
   weft::run([] {
     int result = 0;
     auto f = weft::spawn(weft::fiber_options{.stack_size = 1U << 20},
-                         [&] { result = dive(nullptr, 200); });
+                         [&] { result = dive<512>(nullptr, 200); });
     f.join();
     EXPECT_GT(result, 0);
   });

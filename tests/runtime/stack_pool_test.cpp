@@ -76,7 +76,7 @@ void trim_everything() {
 
 TEST(StackPool, AfterABurstItsArenasAndPagesGoBack) {
   constexpr int c = 1;
-  constexpr std::size_t n = 3500;  // four arenas
+  constexpr std::size_t n = 3500;  // several arenas
   const std::uint64_t mapped_before = weft::detail::stack_pool_stats().mapped_bytes;
   for (int round = 0; round < 2; ++round) {
     std::set<char*> stacks;
@@ -102,7 +102,7 @@ TEST(StackPool, AfterABurstItsArenasAndPagesGoBack) {
 }
 
 TEST(StackPool, AStackInUseKeepsItsArenaAndItsContents) {
-  constexpr int c = 3;  // 64 an arena
+  constexpr int c = 3;  // few an arena
   std::vector<stack_memory> stacks;
   for (int i = 0; i < 200; ++i) {
     stacks.push_back(stack_acquire(c));
@@ -350,8 +350,8 @@ TEST(StackPool, AHundredThousandParkedFibersNeedFewMappings) {
     while (parked.load() < n) weft::yield();
     if (std::string(weft::stats().stack_guard) == "MADV_GUARD_INSTALL") {
       EXPECT_LT(count_mappings(), WEFT_ASAN ? 3000U : 600U);
+      EXPECT_EQ(weft::stats().stacks_unguarded, 0U);
     }
-    EXPECT_EQ(weft::stats().stacks_unguarded, 0U);
     open.store(true);
     fibers.back().join();
     gate.join();

@@ -25,14 +25,14 @@ using namespace std::chrono_literals;
 constexpr auto patience = 90s;  // for a machine that stands still
 #if WEFT_TSAN
 constexpr int burst = 1'000;
-#elif WEFT_ASAN
+#elif WEFT_ASAN || WEFT_EMULATED
 constexpr int burst = 5'000;
 #else
 constexpr int burst = 30'000;
 #endif
 
-// Memory of the process that is no file's, and its page tables, in KiB. Sanitizers keep their own
-// for what is gone.
+// Memory of the process that is no file's, and its page tables, in KiB. Sanitizers and emulators
+// keep their own for what is gone.
 std::int64_t memory_kib() {
   std::ifstream status("/proc/self/status");
   std::int64_t sum = 0;
@@ -65,7 +65,7 @@ bool is_back(const usage& start, const usage& peak, const usage& now, others are
   const auto back = [](std::int64_t s, std::int64_t p, std::int64_t n, std::int64_t more) {
     return n <= s + p / 20 + more;  // all but a twentieth
   };
-#if !(WEFT_ASAN || WEFT_TSAN)
+#if !(WEFT_ASAN || WEFT_TSAN || WEFT_EMULATED)
   if (!back(start.process_kib, peak.process_kib, now.process_kib, slack)) return false;
 #endif
   // One arena is kept to carve from. (A single stack in use keeps its arena.)

@@ -123,4 +123,28 @@ TEST(TimerHeap, StressAfterARemoveThatReturnedTrueNothingFires) {
   EXPECT_EQ(heap.size(), 0U);
 }
 
+TEST(TimerHeap, MovedTimersAreStoppedAndFiredWhereTheyAreNow) {
+  timer_heap from;
+  timer_heap to;
+  std::vector<counted> nodes(1000);
+  bool ok = false;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    timer_heap& heap = i % 3 == 0 ? to : from;
+    static_cast<void>(heap.insert(&nodes[i], static_cast<std::int64_t>(i * 7919 % 1000), &ok));
+  }
+  EXPECT_TRUE(from.move_to(to));
+  EXPECT_EQ(from.size(), 0U);
+  EXPECT_EQ(from.next_when(), weft::detail::never);
+  EXPECT_EQ(to.size(), nodes.size());
+  EXPECT_EQ(to.next_when(), 0);
+  EXPECT_TRUE(from.check_invariants());
+  EXPECT_TRUE(to.check_invariants());
+  EXPECT_FALSE(from.remove(&nodes[1]));
+  EXPECT_TRUE(to.remove(&nodes[1]));
+  EXPECT_EQ(to.run(1000), nodes.size() - 1);
+  EXPECT_EQ(nodes[1].fired, 0);
+  EXPECT_EQ(nodes[2].fired, 1);
+  EXPECT_TRUE(from.move_to(to)) << "nothing to move is no failure";
+}
+
 }  // namespace

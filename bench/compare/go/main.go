@@ -44,6 +44,8 @@ var workloads = map[string]func(job){
 	"fib":               fibForkJoin,
 	"parked":            parked,
 	"hogs":              hogs,
+	"idle":              idle,
+	"blocking_reads":    blockingReads,
 	"ctx_cancel":        ctxCancel,
 	"ctx_cancel_child":  ctxCancelChild,
 	"ctx_timeout":       ctxTimeout,

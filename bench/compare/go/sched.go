@@ -169,6 +169,9 @@ func hogs(j job) {
 	}
 	atomic.StoreInt32(&stop, 1)
 	wg.Wait()
+	for _, us := range late {
+		j.expect(us >= 0, "woken too early")
+	}
 	j.reportLateness(late)
 }
 

@@ -97,13 +97,15 @@ struct chan_core : waitable {
   relaxed<bool> closed;
   chan_kind kind = chan_kind::rendezvous;
   std::uint8_t width = 0;
-  relaxed<std::size_t> count;
+  bool may_bias = false;  // no code of the user's runs under the lock; see biased_lock.hpp
+  relaxed<std::uint32_t> count;
   std::uint32_t cap = 0;
   std::uint32_t head = 0;
   std::byte* ring = nullptr;
   wait_queue recv_q;
   wait_queue send_q;
   std::atomic<std::uint64_t> ends{both_ends};
+  static_assert(offsetof(chan_core, ends) == cache_line, "one line for all that a send touches");
   const element_ops* ops = nullptr;
   void (*dispose)(chan_core*) noexcept =
       nullptr;  // called when the last end of a heap channel goes

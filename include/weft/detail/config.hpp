@@ -62,7 +62,7 @@ WEFT_INLINE void cpu_relax() noexcept {
 #if defined(__x86_64__)
   asm volatile("pause" ::: "memory");
 #else
-  asm volatile("yield" ::: "memory");
+  asm volatile("isb" ::: "memory");  // takes time, as pause does; yield is a nop on most cores
 #endif
 }
 

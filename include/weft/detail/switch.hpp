@@ -61,6 +61,15 @@ WEFT_INLINE switch_frame* switch_stack(switch_frame* from, switch_frame* to) noe
 
 #else  // aarch64
 
+#if defined(__ARM_FEATURE_SVE)
+#define WEFT_SWITCH_CLOBBER_SVE                                                                    \
+  , "p0", "p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p11", "p12", "p13", "p14", \
+      "p15"
+#else
+#define WEFT_SWITCH_CLOBBER_SVE
+#endif
+
+// x18 is one more temporary on Linux, and compilers use it as such.
 WEFT_INLINE switch_frame* switch_stack(switch_frame* from, switch_frame* to) noexcept {
   register switch_frame* f asm("x0") = from;
   register switch_frame* t asm("x1") = to;
@@ -78,10 +87,10 @@ WEFT_INLINE switch_frame* switch_stack(switch_frame* from, switch_frame* to) noe
       : "+r"(f), "+r"(t)
       :
       : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14", "x15",
-        "x16", "x17", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x30",
+        "x16", "x17", "x18", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x30",
         "memory", "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11",
         "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24",
-        "v25", "v26", "v27", "v28", "v29", "v30", "v31");
+        "v25", "v26", "v27", "v28", "v29", "v30", "v31" WEFT_SWITCH_CLOBBER_SVE);
   return f;
 }
 

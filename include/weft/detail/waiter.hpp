@@ -9,6 +9,7 @@
 
 #include <cstdint>
 
+#include <weft/detail/biased_lock.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/fiber_core.hpp>
 #include <weft/detail/relaxed.hpp>
@@ -20,7 +21,7 @@ class wait_queue;
 
 /// Base of everything a fiber can wait on. `lock` guards the queues of the derived object.
 struct waitable {
-  spin_lock lock;
+  biased_lock lock;
 };
 
 struct waiter {

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// The slots of workers, and what a lock does that has to wait.
+#include <weft/detail/biased_lock.hpp>
+
+#include <sched.h>
+#include <time.h>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+
+#include <weft/detail/spin_lock.hpp>
+#include "runtime/asymmetric_barrier.hpp"
+#include "runtime/debug.hpp"
+
+namespace weft::inline v0::detail {
+namespace {
+
+constexpr std::size_t max_slots = 1024;  // workers beyond go without
+
+std::array<bias_slot, max_slots> slots;
+constinit thread_local bias_slot* slot_of_thread = nullptr;
+
+// Under `free_lock`: slots never used yet, and those given back, the last one first.
+spin_lock free_lock;
+std::size_t unused = 0;
+std::array<std::uint16_t, max_slots> given_back;
+std::size_t given_back_count = 0;
+
+bool is_randomised() noexcept {
+#if defined(WEFT_FORCE_MIGRATE) && WEFT_FORCE_MIGRATE
+  constexpr int by_default = 1;
+#else
+  constexpr int by_default = 0;
+#endif
+  return debug_option_int("random", by_default) != 0;
+}
+
+bias_slot* take_slot() noexcept {
+  if (given_back_count > 0) return &slots[given_back[--given_back_count]];
+  if (unused == max_slots) return nullptr;
+  bias_slot* s = &slots[unused++];
+  s->tag = static_cast<std::uint32_t>(2 * unused);
+  // So many locked instructions cost more than a barrier. Randomised runs are to test what follows,
+  // not to be quick.
+  s->price = is_randomised() ? 1 : 256;
+  return s;
+}
+
+}  // namespace
+
+bias_slot* bias_slot_acquire() noexcept {
+  if (!membarrier_available) return nullptr;
+  free_lock.lock();
+  bias_slot* s = take_slot();
+  free_lock.unlock();
+  slot_of_thread = s;
+  return s;
+}
+
+void bias_slot_release(bias_slot* s) noexcept {
+  if (s == nullptr) return;
+  slot_of_thread = nullptr;
+  s->held.store(nullptr, std::memory_order_release);  // (is null already)
+  free_lock.lock();
+  given_back[given_back_count++] = static_cast<std::uint16_t>(s - slots.data());
+  free_lock.unlock();
+}
+
+void lock_sync::heavy_barrier() noexcept { detail::heavy_barrier(); }
+
+bias_slot* lock_sync::slot_of(std::uint32_t tag) noexcept { return &slots[tag / 2 - 1]; }
+
+WEFT_NOINLINE bias_slot* lock_sync::own_slot() noexcept { return slot_of_thread; }
+
+// ~100 pauses cover a holder that is running (sections are < 50 ns); after that it has most likely
+// been preempted: give it the core, and if even that does not help (a real-time caller over a
+// normal holder), sleep.
+void lock_sync::pause(unsigned round) noexcept {
+  if (round % 100 != 99) {
+    cpu_relax();
+    return;
+  }
+  const int saved_errno = errno;
+  if (round < 6400) {
+    ::sched_yield();
+  } else {
+    const timespec ts{0, 50'000};
+    ::nanosleep(&ts, nullptr);
+  }
+  errno = saved_errno;
+}
+
+}  // namespace weft::inline v0::detail
