@@ -105,13 +105,13 @@ struct chan_core : waitable {
   wait_queue recv_q;
   wait_queue send_q;
   std::atomic<std::uint64_t> ends{both_ends};
-  static_assert(offsetof(chan_core, ends) == cache_line, "one line for all that a send touches");
   const element_ops* ops = nullptr;
   void (*dispose)(chan_core*) noexcept =
       nullptr;  // called when the last end of a heap channel goes
   const void* site = nullptr;
   bool timed = false;  // a timer of the runtime sends here, whatever `ends` says
 };
+static_assert(sizeof(chan_core) == cache_line + 40, "one line for all that a send touches");
 
 /// A channel on the heap with both ends counted once (the caller's). Throws bad_alloc, or
 /// length_error for a capacity that cannot be.
