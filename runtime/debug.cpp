@@ -89,6 +89,23 @@ std::int64_t debug_option_int(const char* key, std::int64_t fallback) noexcept {
   return end == text ? fallback : value;
 }
 
+std::int64_t parse_duration_ns(const char* text) noexcept {
+  char* unit = nullptr;
+  const long long n = std::strtoll(text, &unit, 10);
+  if (unit == text || n < 0) return -1;
+  struct {
+    const char* name;
+    std::int64_t ns;
+  } constexpr units[] = {
+      {"", 1'000'000}, {"ns", 1}, {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}};
+  for (const auto& u : units) {
+    std::int64_t ns = 0;
+    if (std::strcmp(unit, u.name) != 0) continue;
+    return __builtin_mul_overflow(static_cast<std::int64_t>(n), u.ns, &ns) ? -1 : ns;
+  }
+  return -1;
+}
+
 void write_error(const char* text) noexcept {
   std::size_t left = std::strlen(text);
   while (left > 0) {

@@ -15,6 +15,9 @@ namespace weft::inline v0::detail {
 /// The same as a number; `fallback` when absent or not a number.
 [[nodiscard]] std::int64_t debug_option_int(const char* key, std::int64_t fallback) noexcept;
 
+/// "10ms", "500us", "2s", "1ns"; a number without a unit is ms. -1 if it is none of these.
+[[nodiscard]] std::int64_t parse_duration_ns(const char* text) noexcept;
+
 /// Hands one line (without newline) to the log sink; to standard error when none is set.
 void log_line(const char* text) noexcept;
 

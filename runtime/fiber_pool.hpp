@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gs and closure blocks: slabs over mmap, type-stable for the life of the process, shared by all
-// runtimes. A G is taken from a P's cache (owner only), which trades batches with one global list.
-// Because slabs are never given back, a walker may look at any G at any time and read its state.
+// Gs and closure blocks: slabs, type-stable for the life of the process, shared by all runtimes. A
+// G is taken from a P's cache (owner only), which trades batches with one global list. What nobody
+// has wanted there for a while goes back to its slab, and the pages of whole slabs to the kernel.
+// Because addresses of slabs are never given back, and zeroes are a dead G, a walker may look at
+// any G at any time and read its state.
 #pragma once
 
 #include <cstddef>
@@ -45,9 +47,11 @@ class fiber_cache {
   }
   /// Gives everything back to the global list.
   void flush() noexcept;
+  [[nodiscard]] bool empty() const noexcept { return head_ == nullptr && spare_ == nullptr; }
+
+  static constexpr std::uint32_t chain_length = 64;
 
  private:
-  static constexpr std::uint32_t chain_length = 64;
   bool refill() noexcept;
   void spill() noexcept;
 
@@ -62,6 +66,20 @@ void fiber_release_global(fiber_core* g) noexcept;
 
 /// Visits every G that was ever carved, dead ones included; they may change under the visitor.
 void fiber_visit(void (*visit)(fiber_core*, void*), void* context);
+
+/// The same for those of one slab, numbered from 0. False: there is no such slab yet.
+bool fiber_visit_slab(std::size_t slab, void (*visit)(fiber_core*, void*), void* context);
+
+/// Gives memory of the global list and of the free blocks back: what has not been wanted since the
+/// period before the last. `period_over` begins the next one. A slice of some 100 us of work; true:
+/// there is more to do. Any thread.
+[[nodiscard]] bool fiber_pool_trim(bool period_over) noexcept;
+
+/// The same for all at once, but for a small reserve: at the end of a runtime.
+void fiber_pool_shrink() noexcept;
+
+/// Whether fiber_pool_trim will have something to do when more time has gone by.
+[[nodiscard]] bool fiber_pool_can_shrink() noexcept;
 
 /// Memory for closures over inline_closure_size, up to 4 KiB from size-classed free lists, beyond
 /// that from operator new. Throws std::bad_alloc.

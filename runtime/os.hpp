@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 
 #include <weft/detail/config.hpp>
@@ -53,6 +54,16 @@ inline void* map_anonymous(std::size_t size, int extra_flags = 0) noexcept {
   void* p = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | extra_flags,
                    -1, 0);
   return p == MAP_FAILED ? nullptr : p;
+}
+
+/// The unit in which the kernel takes and gives memory: 4 KiB on x86-64; 4, 16 or 64 KiB on
+/// aarch64.
+[[nodiscard]] inline std::size_t page_size() noexcept {
+#if defined(__x86_64__)
+  return 4096;
+#else
+  return static_cast<std::size_t>(::getpagesize());
+#endif
 }
 
 inline pid_t thread_id() noexcept { return static_cast<pid_t>(::syscall(SYS_gettid)); }

@@ -17,6 +17,7 @@
 #include "runtime/ledger.hpp"
 #include "runtime/os.hpp"
 #include "runtime/stack_pool.hpp"
+#include "runtime/stack_watch.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -35,8 +36,11 @@ std::terminate_handler previous_terminate = nullptr;
   ::_exit(2);
 }
 
-void report_overflow(fiber_core* g, const stack_memory& stack) noexcept {
-  write_error("fatal error: stack overflow\n\nfiber ");
+// found: how, in brackets.
+void report_overflow(const fiber_core* g, const stack_memory& stack, const char* found) noexcept {
+  write_error("fatal error: stack overflow");
+  write_error(found);
+  write_error("\n\nfiber ");
   write_error_u64(g == nullptr ? 0 : g->id);
   write_error(" overflowed its stack of ");
   write_error_u64(stack.size >> 10);
@@ -55,7 +59,7 @@ void report_overflow(fiber_core* g, const stack_memory& stack) noexcept {
 void on_fault(int signal, siginfo_t* info, void* context) {
   stack_memory stack;
   if (is_stack_guard(info->si_addr, &stack)) {
-    report_overflow(running_fiber == nullptr ? nullptr : running_fiber(), stack);
+    report_overflow(running_fiber == nullptr ? nullptr : running_fiber(), stack, "");
     if (debug_option("abort") == nullptr) ::_exit(2);
   }
   // Not ours (or a core was asked for): let the previous owner have it, then the default action
@@ -141,6 +145,7 @@ void process_init() noexcept {
   static std::once_flag once;
   std::call_once(once, [] {
     asymmetric_barrier_init();
+    stack_watch_init();
     install_fault_handler(SIGSEGV, &previous_segv);
     install_fault_handler(SIGBUS, &previous_bus);
     previous_terminate = std::set_terminate(&on_terminate);
@@ -167,6 +172,12 @@ void remove_signal_stack() noexcept {
   stack_t off{};
   off.ss_flags = SS_DISABLE;
   if (::sigaltstack(&off, nullptr) == 0) ::munmap(current.ss_sp, signal_stack_bytes);
+}
+
+void end_by_overflow(const stack_memory& stack) noexcept {
+  report_overflow(running_fiber == nullptr ? nullptr : running_fiber(), stack,
+                  " (found by its canary: no guard pages)");
+  end_process();
 }
 
 void fatal(const char* message) noexcept {

@@ -15,6 +15,11 @@ void process_init() noexcept;
 void install_signal_stack() noexcept;
 void remove_signal_stack() noexcept;
 
+struct stack_memory;
+
+/// The running fiber has overflowed this stack, which nobody stopped: as for a fault in a guard.
+[[noreturn]] void end_by_overflow(const stack_memory& stack) noexcept;
+
 /// Which fiber runs on the calling thread, null on a thread of the user's. Set by sched/; safe in a
 /// signal handler.
 extern fiber_core* (*running_fiber)() noexcept;

@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/stack_pool.hpp"
 
-#include <sys/prctl.h>
+#include <fcntl.h>
 
 #include <algorithm>
-#include <atomic>
+#include <bit>
+#include <cstdlib>
 #include <cstring>
+#include <new>
+#include <utility>
 
-#include <weft/detail/fatal.hpp>
+#include <weft/detail/fiber_core.hpp>
 #include <weft/detail/spin_lock.hpp>
+#include <weft/detail/timer_node.hpp>
+#include "runtime/chunks.hpp"
 #include "runtime/debug.hpp"
+#include "runtime/low_water.hpp"
 #include "runtime/os.hpp"
+#include "runtime/signals.hpp"
 
 #if WEFT_ASAN
 #include <sanitizer/asan_interface.h>
@@ -19,152 +26,394 @@
 namespace weft::inline v0::detail {
 namespace {
 
-constexpr std::size_t arena_bytes = 64U << 20;
 constexpr std::uint64_t canary_word = 0x5745465443414e41;  // "WEFTCANA"
-constexpr std::uint64_t mprotect_budget = 30'000;          // of 32,745 that max_map_count allows
-constexpr std::size_t warm_reserve = 256;                  // depot stacks whose pages stay
+constexpr std::size_t canary_words = 8;                    // one cache line
+// What is kept of a class at the end of a runtime: a few MiB.
+constexpr std::array<std::size_t, stack_classes> reserved_stacks = {256, 256, 16, 4};
+constexpr std::size_t max_arenas = 1U << 15;  // 2 TiB
+constexpr std::size_t cold_words = chunk_bytes / stack_class_size[0] / 64;
 
+// What lies at the high end of a warm stack.
+struct warm_stack {
+  warm_stack* newer;
+  warm_stack* older;
+};
+static_assert(sizeof(warm_stack) <= stack_reserved);
+
+// A number plus one; 0: none.
+using arena_id = std::uint32_t;
+
+// A chunk cut into stacks of one class. Under the depot's lock, but base, stack_class and canary:
+// they are written before the chunk is published, and stay while there are stacks in it.
 struct arena {
   char* base;
   int stack_class;
+  bool canary;
+  std::uint32_t carved;
+  std::uint32_t by_mprotect;  // of them guarded that way
+  std::uint32_t cold_count;
+  arena_id newer;                              // in the list of its class's arenas with cold stacks
+  arena_id older;                              // there, or in the list of numbers that are free
+  std::array<std::uint64_t, cold_words> cold;  // bit i: stack i
 };
 
-// A growing array of stack addresses over mmap: the depot must not use malloc (memory of a burst
-// goes back, and no allocator lock is taken under ours).
-class address_stack {
- public:
-  [[nodiscard]] bool push(char* p) noexcept {
-    if (count_ == capacity_ && !grow()) return false;
-    items_[count_++] = p;
-    return true;
-  }
-  [[nodiscard]] char* pop() noexcept { return count_ == 0 ? nullptr : items_[--count_]; }
-  [[nodiscard]] std::size_t size() const noexcept { return count_; }
-
- private:
-  bool grow() noexcept {
-    const std::size_t capacity = capacity_ == 0 ? 4096 : capacity_ * 2;
-    auto* items = static_cast<char**>(os::map_anonymous(capacity * sizeof(char*)));
-    if (items == nullptr) return false;
-    if (count_ != 0) std::memcpy(items, items_, count_ * sizeof(char*));
-    if (items_ != nullptr) ::munmap(items_, capacity_ * sizeof(char*));
-    items_ = items;
-    capacity_ = capacity;
-    return true;
-  }
-
-  char** items_ = nullptr;
-  std::size_t count_ = 0;
-  std::size_t capacity_ = 0;
+struct stack_class_depot {
+  warm_stack* newest = nullptr;
+  warm_stack* oldest = nullptr;
+  low_water warm;  // counts them
+  arena_id newest_cold = 0;
+  std::uint64_t cold = 0;
+  arena_id carving = 0;  // the arena that fresh ones come from
+  std::uint32_t carve_next = 0;
+  std::uint64_t carved = 0;
 };
 
 struct depot {
   spin_lock lock;
-  std::array<address_stack, stack_classes> warm;  // pages may be present
-  std::array<address_stack, stack_classes> cold;  // pages given back
-  std::array<char*, stack_classes> carve_next{};
-  std::array<char*, stack_classes> carve_end{};
-  std::uint64_t carved = 0;
+  std::array<stack_class_depot, stack_classes> classes;
+  arena* arenas = nullptr;  // max_arenas of them, in zeroed pages
+  arena_id last = 0;        // the highest number in use so far
+  arena_id free_number = 0;
+  std::uint64_t mapped = 0;  // arenas
+  std::uint64_t out = 0;     // stacks not in the depot
+  std::uint64_t most_out = 0;
+  std::uint64_t by_mprotect = 0;
+  std::uint64_t mprotect_budget = 0;
   std::uint64_t unguarded = 0;
   guard_kind guard = guard_kind::madvise;
+  guard_kind first_guard = guard_kind::madvise;
   bool guard_chosen = false;
-  bool guard_proven = false;
 };
 
 depot pool;
-bool canary_everywhere = false;  // WEFT_DEBUG=guard=canary; set once, before the first stack
+std::atomic<bool> some_canaries{false};
+std::atomic<bool> guard_news{true};  // for stack_guard_report
 
-}  // namespace
+stack_class_depot& depot_of(int stack_class) noexcept {
+  return pool.classes[static_cast<std::size_t>(stack_class)];
+}
+arena& arena_at(arena_id id) noexcept { return pool.arenas[id - 1]; }
 
-bool stacks_are_checked = WEFT_ASAN != 0;
-
-namespace {
-
-// Arenas are appended under the lock and never removed while published; the signal handler reads
-// them without it (count: release / acquire).
-constexpr std::size_t max_arenas = 1U << 16;
-arena* arenas = nullptr;
-std::atomic<std::uint32_t> arena_count{0};
-
-guard_kind first_guard_choice() noexcept {
-  const char* forced = debug_option("guard");
-  if (forced != nullptr && std::strcmp(forced, "mprotect") == 0) return guard_kind::mprotect;
-  if (forced != nullptr && std::strcmp(forced, "canary") == 0) return guard_kind::canary;
-  return guard_kind::madvise;
+std::uint32_t class_size(int stack_class) noexcept {
+  return stack_class_size[static_cast<std::size_t>(stack_class)];
 }
 
-bool map_arena(int stack_class) noexcept {
-  if (arenas == nullptr) {
-    arenas = static_cast<arena*>(os::map_anonymous(max_arenas * sizeof(arena), MAP_NORESERVE));
-    if (arenas == nullptr) return false;
+arena_id arena_of(const void* address) noexcept {
+  const chunk_owner chunk = find_chunk(address);
+  return chunk.use == chunk_use::stacks ? chunk.index + 1 : 0;
+}
+
+char* stack_in(const arena& a, std::size_t i) noexcept {
+  return a.base + i * class_size(a.stack_class) + guard_size(a.stack_class);
+}
+
+// --- guards
+
+// False: EINVAL of a kernel before 6.13, or of memory locked by mlockall. A yes alone is no guard:
+// qemu-user says it to every advice it does not know. So this one is read in, which must fail
+// (EFAULT).
+bool probe_guard_install() noexcept {
+  const std::size_t size = os::page_size();
+  void* page = os::map_anonymous(size);
+  if (page == nullptr) return false;
+  const bool works = ::madvise(page, size, MADV_GUARD_INSTALL) == 0 &&
+                     ::madvise(page, size, MADV_POPULATE_READ) != 0;
+  ::munmap(page, size);
+  return works;
+}
+
+guard_kind best_guard() noexcept {
+  const char* wanted = debug_option("guard");
+  if (wanted != nullptr && std::strcmp(wanted, "mprotect") == 0) return guard_kind::mprotect;
+  if (wanted != nullptr && std::strcmp(wanted, "canary") == 0) return guard_kind::canary;
+  return probe_guard_install() ? guard_kind::madvise : guard_kind::mprotect;
+}
+
+// Each guard makes two mappings of one; a twelfth stays for the rest of the process.
+std::uint64_t affordable_mprotect_guards() noexcept {
+  long limit = 65'530;  // the kernel's default
+  const int fd = ::open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) {
+    char text[32];
+    const ssize_t n = ::read(fd, text, sizeof(text) - 1);
+    ::close(fd);
+    if (n > 0) {
+      text[n] = '\0';
+      limit = std::max(0L, std::strtol(text, nullptr, 10));
+    }
   }
-  const std::uint32_t n = arena_count.load(std::memory_order_relaxed);
-  if (n == max_arenas) return false;
-  auto* base = static_cast<char*>(os::map_anonymous(arena_bytes, MAP_NORESERVE));
-  if (base == nullptr) return false;
-  ::madvise(base, arena_bytes, MADV_NOHUGEPAGE);  // one touched page must not become 2 MiB
-#ifdef PR_SET_VMA
-  ::prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, base, arena_bytes, "weft: stacks");
-#endif
-  const auto c = static_cast<std::size_t>(stack_class);
-  arenas[n] = {base, stack_class};
-  arena_count.store(n + 1, std::memory_order_release);
-  pool.carve_next[c] = base;
-  pool.carve_end[c] = base + arena_bytes;
+  return static_cast<std::uint64_t>(limit) / 2 / 12 * 11;
+}
+
+void begin_canaries() noexcept {
+  pool.guard = guard_kind::canary;
+  some_canaries.store(true, std::memory_order_relaxed);
+  stacks_are_checked.store(true, std::memory_order_relaxed);
+}
+
+void choose_guard_locked() noexcept {
+  pool.guard_chosen = true;
+  pool.guard = pool.first_guard = best_guard();
+  pool.mprotect_budget = affordable_mprotect_guards();
+  const std::int64_t forced = debug_option_int("guards", -1);
+  if (forced >= 0) pool.mprotect_budget = static_cast<std::uint64_t>(forced);
+  if (pool.guard == guard_kind::canary) begin_canaries();
+}
+
+// False: the kind has changed for good, and so may have the arena that is carved.
+bool place_guard_locked(arena& a, char* base) noexcept {
+  const std::uint32_t size = guard_size(a.stack_class);
+  if (pool.guard == guard_kind::canary) return true;
+  if (pool.guard == guard_kind::madvise) {
+    if (::madvise(base, size, MADV_GUARD_INSTALL) == 0) return true;
+    pool.guard = guard_kind::mprotect;  // memory was locked meanwhile
+  } else {
+    if (pool.by_mprotect < pool.mprotect_budget && ::mprotect(base, size, PROT_NONE) == 0) {
+      ++pool.by_mprotect;
+      ++a.by_mprotect;
+      return true;
+    }
+    // Canaries are for whole arenas: what is left of these is not used.
+    for (stack_class_depot& d : pool.classes) d.carving = 0;
+    begin_canaries();
+  }
+  guard_news.store(true, std::memory_order_relaxed);
+  return false;
+}
+
+void write_canary(char* lo) noexcept {
+  for (std::size_t i = 0; i < canary_words; ++i) {
+    std::memcpy(lo + i * sizeof(canary_word), &canary_word, sizeof(canary_word));
+  }
+}
+
+WEFT_NO_SANITIZE bool canary_is_intact(const char* lo) noexcept {
+  const auto* words = reinterpret_cast<const volatile std::uint64_t*>(lo);
+  for (std::size_t i = 0; i < canary_words; ++i) {
+    if (words[i] != canary_word) return false;
+  }
   return true;
 }
 
-// False: EINVAL of a kernel before 6.13, or of memory locked by mlockall. A yes alone is no guard:
-// qemu-user says it to every advice it does not know. So the first guard is read in, which must
-// fail (EFAULT).
-bool install_guard(char* base, std::uint32_t size) noexcept {
-  if (::madvise(base, size, MADV_GUARD_INSTALL) != 0) return false;
-  if (!pool.guard_proven) pool.guard_proven = ::madvise(base, size, MADV_POPULATE_READ) != 0;
-  return pool.guard_proven;
+// --- arenas
+
+arena_id free_number_locked() noexcept {
+  if (pool.arenas == nullptr) {
+    pool.arenas = static_cast<arena*>(os::map_anonymous(max_arenas * sizeof(arena), MAP_NORESERVE));
+    if (pool.arenas == nullptr) return 0;
+  }
+  if (const arena_id id = pool.free_number) {
+    pool.free_number = arena_at(id).older;
+    return id;
+  }
+  return pool.last < max_arenas ? ++pool.last : 0;
 }
 
-// Places the guard of a fresh stack; steps down to the next kind for good when the kernel refuses.
-void place_guard(char* base, int stack_class) noexcept {
-  if (!pool.guard_chosen) {
-    pool.guard_chosen = true;
-    pool.guard = first_guard_choice();
-    canary_everywhere = pool.guard == guard_kind::canary;
-    stacks_are_checked |= canary_everywhere;
-  }
-  const std::uint32_t size = guard_size(stack_class);
-  if (pool.guard == guard_kind::madvise) {
-    if (install_guard(base, size)) return;
-    pool.guard = guard_kind::mprotect;
-    if (debug_option("stacks") != nullptr)
-      log_line("weft: stacks: no MADV_GUARD_INSTALL, mprotect");
-  }
-  if (pool.guard == guard_kind::mprotect) {
-    if (pool.carved < mprotect_budget && ::mprotect(base, size, PROT_NONE) == 0) return;
-    pool.guard = guard_kind::canary;
-    log_line(
-        "weft: stacks: guard pages used up (vm.max_map_count); further stacks carry a canary only");
-  }
-  std::memcpy(base + size, &canary_word, sizeof(canary_word));
-  ++pool.unguarded;
+void put_free_number_locked(arena_id id) noexcept {
+  arena_at(id).base = nullptr;
+  arena_at(id).older = std::exchange(pool.free_number, id);
 }
 
-void check_canary(const char* lo) noexcept {
-  // Only when canaries were chosen from the start does every stack carry one.
-  if (!canary_everywhere) [[likely]]
-    return;
-  std::uint64_t word = 0;
-  std::memcpy(&word, lo, sizeof(word));
-  if (word != canary_word) fatal("stack overflow found by canary (no guard pages)");
+bool map_arena_locked(int stack_class) noexcept {
+  const arena_id id = free_number_locked();
+  if (id == 0) return false;
+  arena& a = arena_at(id);
+  a.stack_class = stack_class;
+  a.canary = pool.guard == guard_kind::canary;
+  a.carved = a.by_mprotect = a.cold_count = 0;
+  a.cold.fill(0);
+  a.base = chunk_map({chunk_use::stacks, id - 1}, "weft: stacks");
+  if (a.base == nullptr) {
+    put_free_number_locked(id);
+    return false;
+  }
+  ++pool.mapped;
+  depot_of(stack_class).carving = id;
+  depot_of(stack_class).carve_next = 0;
+  return true;
 }
 
 char* carve_locked(int stack_class) noexcept {
-  const auto c = static_cast<std::size_t>(stack_class);
-  if (pool.carve_next[c] == pool.carve_end[c] && !map_arena(stack_class)) return nullptr;
-  char* base = pool.carve_next[c];
-  pool.carve_next[c] += stack_class_size[c];
-  place_guard(base, stack_class);
-  ++pool.carved;
-  return base + guard_size(stack_class);
+  stack_class_depot& d = depot_of(stack_class);
+  for (;;) {
+    if ((d.carving == 0 || d.carve_next == chunk_bytes) && !map_arena_locked(stack_class)) {
+      return nullptr;
+    }
+    arena& a = arena_at(d.carving);
+    char* base = a.base + d.carve_next;
+    if (!place_guard_locked(a, base)) continue;
+    d.carve_next += class_size(stack_class);
+    ++a.carved;
+    ++d.carved;
+    if (a.canary) ++pool.unguarded;
+    return base + guard_size(stack_class);
+  }
+}
+
+// --- warm stacks: a list through the stacks, newest first
+
+warm_stack* link_of(int stack_class, char* lo) noexcept {
+  char* end = lo + stack_cache::usable_size(stack_class);
+  return reinterpret_cast<warm_stack*>(end - stack_reserved);
+}
+char* stack_of(int stack_class, warm_stack* s) noexcept {
+  char* end = reinterpret_cast<char*>(s) + stack_reserved;
+  return end - stack_cache::usable_size(stack_class);
+}
+
+void push_warm_locked(int stack_class, char* lo) noexcept {
+  stack_class_depot& d = depot_of(stack_class);
+  warm_stack* s = ::new (link_of(stack_class, lo)) warm_stack{nullptr, d.newest};
+  (d.newest != nullptr ? d.newest->newer : d.oldest) = s;
+  d.newest = s;
+  d.warm.add();
+}
+
+char* pop_warm_locked(int stack_class) noexcept {
+  stack_class_depot& d = depot_of(stack_class);
+  warm_stack* s = d.newest;
+  if (s == nullptr) return nullptr;
+  d.newest = s->older;
+  (d.newest != nullptr ? d.newest->newer : d.oldest) = nullptr;
+  d.warm.take();
+  return stack_of(stack_class, s);
+}
+
+// Null: all have been wanted lately.
+char* pop_oldest_locked(int stack_class) noexcept {
+  stack_class_depot& d = depot_of(stack_class);
+  if (!d.warm.give_up()) return nullptr;
+  warm_stack* s = d.oldest;
+  d.oldest = s->newer;
+  (d.oldest != nullptr ? d.oldest->older : d.newest) = nullptr;
+  return stack_of(stack_class, s);
+}
+
+// --- cold stacks: bits of their arenas
+
+void link_cold_locked(stack_class_depot& d, arena_id id) noexcept {
+  arena& a = arena_at(id);
+  a.newer = 0;
+  a.older = d.newest_cold;
+  if (a.older != 0) arena_at(a.older).newer = id;
+  d.newest_cold = id;
+}
+
+void unlink_cold_locked(stack_class_depot& d, arena_id id) noexcept {
+  const arena& a = arena_at(id);
+  (a.newer != 0 ? arena_at(a.newer).older : d.newest_cold) = a.older;
+  if (a.older != 0) arena_at(a.older).newer = a.newer;
+}
+
+void push_cold_locked(char* lo) noexcept {
+  const arena_id id = arena_of(lo);
+  arena& a = arena_at(id);
+  const std::size_t i = offset_in_chunk(lo) / class_size(a.stack_class);
+  a.cold[i / 64] |= std::uint64_t{1} << (i % 64);
+  stack_class_depot& d = depot_of(a.stack_class);
+  ++d.cold;
+  if (a.cold_count++ == 0) link_cold_locked(d, id);
+}
+
+char* pop_cold_locked(int stack_class) noexcept {
+  stack_class_depot& d = depot_of(stack_class);
+  const arena_id id = d.newest_cold;
+  if (id == 0) return nullptr;
+  arena& a = arena_at(id);
+  std::size_t w = 0;
+  while (a.cold[w] == 0) ++w;
+  const auto i = w * 64 + static_cast<std::size_t>(std::countr_zero(a.cold[w]));
+  a.cold[w] &= a.cold[w] - 1;
+  --d.cold;
+  if (--a.cold_count == 0) unlink_cold_locked(d, id);
+  return stack_in(a, i);
+}
+
+// The arena that lo lies in, out of all lists, if nothing but cold stacks is in it.
+arena_id take_empty_locked(const char* lo) noexcept {
+  const arena_id id = arena_of(lo);
+  if (id == 0) return 0;
+  arena& a = arena_at(id);
+  stack_class_depot& d = depot_of(a.stack_class);
+  if (a.cold_count != a.carved || id == d.carving) return 0;
+  unlink_cold_locked(d, id);
+  d.cold -= a.cold_count;
+  d.carved -= a.carved;
+  pool.by_mprotect -= a.by_mprotect;
+  if (a.canary) pool.unguarded -= a.carved;
+  --pool.mapped;
+  return id;
+}
+
+// --- trimming
+
+// The oldest unwanted stacks of a class lose their pages. True: there may be more.
+bool trim_some(int stack_class) noexcept {
+  std::array<char*, 64> batch{};
+  std::size_t n = 0;
+  pool.lock.lock();
+  while (n < batch.size() && (batch[n] = pop_oldest_locked(stack_class)) != nullptr) ++n;
+  pool.lock.unlock();
+  if (n == 0) return false;
+  for (std::size_t i = 0; i < n; ++i) {
+    ::madvise(batch[i], stack_cache::usable_size(stack_class), MADV_DONTNEED);
+  }
+  std::array<arena_id, 64> empty{};
+  std::size_t n_empty = 0;
+  pool.lock.lock();
+  for (std::size_t i = 0; i < n; ++i) {
+    push_cold_locked(batch[i]);
+    if (const arena_id id = take_empty_locked(batch[i])) empty[n_empty++] = id;
+  }
+  pool.lock.unlock();
+  if (n_empty == 0) return n == batch.size();
+  for (std::size_t i = 0; i < n_empty; ++i) chunk_unmap(arena_at(empty[i]).base);
+  pool.lock.lock();
+  for (std::size_t i = 0; i < n_empty; ++i) put_free_number_locked(empty[i]);
+  pool.lock.unlock();
+  return n == batch.size();
+}
+
+bool trim_slice() noexcept {
+  bool more = false;
+  for (int i = 0; i < 3; ++i) {
+    more = false;
+    for (int c = 0; c < stack_classes; ++c) more |= trim_some(c);
+    if (!more) break;
+  }
+  return more;
+}
+
+// --- what is in memory
+
+std::uint64_t resident_bytes(const char* base, std::size_t size) noexcept {
+  std::array<unsigned char, 1024> pages;
+  std::uint64_t n = 0;
+  const std::size_t page = os::page_size();
+  const std::size_t step = pages.size() * page;
+  for (std::size_t at = 0; at < size; at += step) {
+    const std::size_t part = std::min(step, size - at);
+    // (Gone meanwhile: nothing of it is.)
+    if (::mincore(const_cast<char*>(base) + at, part, pages.data()) != 0) return n;
+    const std::size_t count = part / page;
+    for (std::size_t i = 0; i < count; ++i) n += pages[i] & 1U;
+  }
+  return n * page;
+}
+
+// One at a time, so that the lock is not held over the look.
+std::uint64_t resident_bytes_of_arenas() noexcept {
+  std::uint64_t sum = 0;
+  for (arena_id id = 1;; ++id) {
+    pool.lock.lock();
+    const bool end = id > pool.last;
+    const char* base = end ? nullptr : arena_at(id).base;
+    const std::size_t used =
+        end ? 0 : std::size_t{arena_at(id).carved} * class_size(arena_at(id).stack_class);
+    pool.lock.unlock();
+    if (end) return sum;
+    if (base != nullptr) sum += resident_bytes(base, used);
+  }
 }
 
 void unpoison(char* lo, std::uint32_t size) noexcept {
@@ -178,6 +427,8 @@ void unpoison(char* lo, std::uint32_t size) noexcept {
 }
 
 }  // namespace
+
+std::atomic<bool> stacks_are_checked{WEFT_ASAN != 0};
 
 int stack_class_for(std::size_t size) noexcept {
   int c = 0;
@@ -198,104 +449,149 @@ const char* to_string(guard_kind k) noexcept {
 }
 
 stack_memory stack_acquire(int stack_class) noexcept {
-  const auto c = static_cast<std::size_t>(stack_class);
   pool.lock.lock();
-  char* lo = pool.warm[c].pop();
-  if (lo == nullptr) lo = pool.cold[c].pop();
+  if (!pool.guard_chosen) choose_guard_locked();
+  char* lo = pop_warm_locked(stack_class);
+  const bool untouched = lo == nullptr;
+  if (lo == nullptr) lo = pop_cold_locked(stack_class);
   if (lo == nullptr) lo = carve_locked(stack_class);
+  if (lo != nullptr) pool.most_out = std::max(pool.most_out, ++pool.out);
   pool.lock.unlock();
-  return {lo, lo == nullptr ? 0 : stack_cache::usable_size(stack_class)};
+  if (lo == nullptr) return {};
+  if (untouched && has_canary(lo)) write_canary(lo);
+  return {lo, stack_cache::usable_size(stack_class)};
 }
 
 void stack_release(int stack_class, char* lo) noexcept {
-  check_canary(lo);
+  check_canary(stack_class, lo);
   unpoison(lo, stack_cache::usable_size(stack_class));
   pool.lock.lock();
-  const bool kept = pool.warm[static_cast<std::size_t>(stack_class)].push(lo);
+  --pool.out;
+  push_warm_locked(stack_class, lo);
   pool.lock.unlock();
-  if (!kept) {
-    // No memory even for the list: the stack stays mapped and unused; its pages go back.
-    ::madvise(lo, stack_cache::usable_size(stack_class), MADV_DONTNEED);
-  }
 }
 
 void stack_cache::release(int stack_class, char* lo) noexcept {
-  check_canary(lo);
+  check_canary(stack_class, lo);
   unpoison(lo, usable_size(stack_class));
   bin& b = bins_[static_cast<std::size_t>(stack_class)];
-  if (b.count == capacity) {
+  std::uint32_t n = b.count;
+  if (n == b.limit) {
     // Spill the older half; the newest are the hottest, and the very newest may still be in use by
     // the fiber that is just leaving it.
-    for (std::uint32_t i = 0; i < capacity / 2; ++i) stack_release(stack_class, b.stacks[i]);
-    std::memmove(b.stacks.data(), b.stacks.data() + capacity / 2, capacity / 2 * sizeof(char*));
-    b.count = capacity / 2;
+    const std::uint32_t half = b.limit / 2;
+    for (std::uint32_t i = 0; i < half; ++i) stack_release(stack_class, b.stacks[i]);
+    std::memmove(b.stacks.data(), b.stacks.data() + half, (n - half) * sizeof(char*));
+    n -= half;
   }
-  b.stacks[b.count++] = lo;
+  b.stacks[n] = lo;
+  b.count = n + 1;
 }
 
 void stack_cache::flush() noexcept {
   for (int c = 0; c < stack_classes; ++c) {
-    bin& b = bins_[static_cast<std::size_t>(c)];
-    while (b.count > 0) stack_release(c, b.stacks[--b.count]);
+    while (char* lo = take(c)) stack_release(c, lo);
   }
+}
+
+bool stack_cache::empty() const noexcept {
+  return std::all_of(bins_.begin(), bins_.end(), [](const bin& b) { return b.count == 0; });
 }
 
 stack_stats stack_pool_stats() noexcept {
   stack_stats s;
   pool.lock.lock();
-  s.mapped_bytes = arena_bytes * arena_count.load(std::memory_order_relaxed);
-  s.stacks = pool.carved;
+  s.mapped_bytes = chunk_bytes * pool.mapped;
+  s.most_out = pool.most_out;
   s.unguarded = pool.unguarded;
   s.guard = pool.guard;
   for (std::size_t c = 0; c < stack_classes; ++c) {
-    s.in_depot += pool.warm[c].size() + pool.cold[c].size();
+    const stack_class_depot& d = pool.classes[c];
+    s.classes[c] = {d.carved, d.warm.have() + d.cold};
+    s.stacks += s.classes[c].carved;
+    s.in_depot += s.classes[c].in_depot;
   }
   pool.lock.unlock();
+  s.resident_bytes = resident_bytes_of_arenas();
   return s;
 }
 
-void stack_pool_trim() noexcept {
-  // In batches, so that the lock is held for microseconds and a burst that comes back meanwhile
-  // finds its stacks.
-  for (int c = 0; c < stack_classes; ++c) {
-    const auto i = static_cast<std::size_t>(c);
-    for (;;) {
-      std::array<char*, 64> batch{};
-      std::size_t n = 0;
-      pool.lock.lock();
-      if (pool.warm[i].size() > warm_reserve) {
-        n = std::min(batch.size(), pool.warm[i].size() - warm_reserve);
-        for (std::size_t k = 0; k < n; ++k) batch[k] = pool.warm[i].pop();
-      }
-      pool.lock.unlock();
-      if (n == 0) break;
-      for (std::size_t k = 0; k < n; ++k) {
-        ::madvise(batch[k], stack_cache::usable_size(c), MADV_DONTNEED);
-        if (canary_everywhere) std::memcpy(batch[k], &canary_word, sizeof(canary_word));
-      }
-      pool.lock.lock();
-      for (std::size_t k = 0; k < n; ++k) {
-        if (!pool.cold[i].push(batch[k])) break;
-      }
-      pool.lock.unlock();
-    }
+bool stack_pool_trim(bool period_over) noexcept {
+  if (period_over) {
+    pool.lock.lock();
+    for (stack_class_depot& d : pool.classes) d.warm.end_period();
+    pool.lock.unlock();
+  }
+  return trim_slice();
+}
+
+void stack_pool_shrink() noexcept {
+  pool.lock.lock();
+  for (std::size_t c = 0; c < stack_classes; ++c) {
+    pool.classes[c].warm.keep_only(reserved_stacks[c]);
+  }
+  pool.lock.unlock();
+  while (trim_slice()) {
   }
 }
 
-bool is_stack_guard(const void* address, stack_memory* which) noexcept {
-  const auto* p = static_cast<const char*>(address);
-  const std::uint32_t n = arena_count.load(std::memory_order_acquire);
-  for (std::uint32_t i = 0; i < n; ++i) {
-    const arena& a = arenas[i];
-    if (p < a.base || p >= a.base + arena_bytes) continue;
-    const std::size_t stride = stack_class_size[static_cast<std::size_t>(a.stack_class)];
-    const auto offset = static_cast<std::size_t>(p - a.base);
-    char* base = a.base + offset / stride * stride;
-    const std::uint32_t guard = guard_size(a.stack_class);
-    *which = {base + guard, stack_cache::usable_size(a.stack_class)};
-    return offset % stride < guard;
+bool stack_pool_can_shrink() noexcept {
+  bool any = false;
+  pool.lock.lock();
+  for (const stack_class_depot& d : pool.classes) any |= d.warm.have() != 0;
+  pool.lock.unlock();
+  return any;
+}
+
+void stack_guard_report() noexcept {
+  if (!guard_news.load(std::memory_order_relaxed)) return;
+  if (!guard_news.exchange(false)) return;
+  pool.lock.lock();
+  if (!pool.guard_chosen) choose_guard_locked();
+  const guard_kind kind = pool.guard;
+  const bool fell_back = kind == guard_kind::canary && pool.first_guard != kind;
+  const auto mprotected = static_cast<unsigned long long>(pool.by_mprotect);
+  pool.lock.unlock();
+  if (debug_option("guard") != nullptr || debug_option_int("stacks", 0) != 0) {
+    log_format("weft: stacks: guard by %s", to_string(kind));
   }
-  return false;
+  if (fell_back) {
+    log_format(
+        "weft: stacks: guard pages used up after %llu (vm.max_map_count); further stacks carry a "
+        "canary only",
+        mprotected);
+  }
+}
+
+std::int64_t trim_period_ns() noexcept {
+  static const std::int64_t period = [] {
+    const char* text = debug_option("trim");
+    const std::int64_t ns = text == nullptr ? -1 : parse_duration_ns(text);
+    if (ns < 0) return std::int64_t{1'000'000'000};
+    return ns == 0 ? never : ns;
+  }();
+  return period;
+}
+
+bool is_stack_guard(const void* address, stack_memory* which) noexcept {
+  const arena_id id = arena_of(address);
+  if (id == 0) return false;
+  const arena& a = arena_at(id);
+  const std::size_t i = offset_in_chunk(address) / class_size(a.stack_class);
+  *which = {stack_in(a, i), stack_cache::usable_size(a.stack_class)};
+  return offset_in_chunk(address) % class_size(a.stack_class) < guard_size(a.stack_class);
+}
+
+bool has_canary(const char* lo) noexcept {
+  if (!some_canaries.load(std::memory_order_relaxed)) [[likely]]
+    return false;
+  return arena_at(arena_of(lo)).canary;
+}
+
+void check_canary(int stack_class, const char* lo) noexcept {
+  if (!has_canary(lo) || canary_is_intact(lo)) [[likely]]
+    return;
+  end_by_overflow({const_cast<char*>(lo), stack_cache::usable_size(stack_class)});
 }
 
 }  // namespace weft::inline v0::detail

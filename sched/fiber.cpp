@@ -9,6 +9,7 @@
 #include <weft/error.hpp>
 #include "runtime/fiber_pool.hpp"
 #include "runtime/stack_pool.hpp"
+#include "runtime/stack_watch.hpp"
 #include "sched/fiber_extension.hpp"
 #include "sched/park.hpp"
 #include "sched/runtime_state.hpp"
@@ -93,7 +94,7 @@ void recycle(processor* p, fiber_core* g) noexcept {
 WEFT_INLINE void reset(fiber_core* g, runtime_state* rt, const void* site,
                        std::uint64_t parent_id) noexcept {
   g->m.store(nullptr, std::memory_order_relaxed);  // one that ended never switched away itself
-  g->rt = rt;
+  std::atomic_ref<runtime_state*>(g->rt).store(rt, std::memory_order_relaxed);
   note_origin(g, site, parent_id);
   g->stack_lo = nullptr;
   g->state.store(fiber_state::fresh, std::memory_order_relaxed);
@@ -184,6 +185,7 @@ fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t alig
   if (options != nullptr && options->stack_size != 0) {
     g->stack_class = static_cast<std::uint8_t>(stack_class_for(options->stack_size));
   }
+  if (stacks_are_watched) g->flags |= fiber_is_watched;  // (all come this way then: see set_tag)
   try {
     place_closure(g, size, align);
     inherit(g, parent != nullptr ? parent->ext : nullptr, options);
@@ -371,6 +373,7 @@ void give_stack_back(machine* m, processor* p, leftovers l) noexcept {
   if (p != nullptr) {
     p->stacks.release(l.stack_class, l.stack);
   } else {
+    check_canary(l.stack_class, l.stack);  // here we still are the fiber
     m->dead_stack = l.stack;
     m->dead_stack_class = l.stack_class;
   }
@@ -456,12 +459,30 @@ WEFT_NOINLINE ending go_on_to_runnext(machine* m, processor* p, fiber_core* g,
   return {nullptr, next};
 }
 
-// The end of a fiber that has a handle, an extension, a result, or a closure in a block.
-WEFT_NOINLINE ending end_slowly(fiber_core* g) noexcept {
-  const leftovers l(g);
+// All of g's end that concerns others. True: g is still ours.
+bool end_for_others(fiber_core* g) noexcept {
   announce_end(g);
   if (g->is_pinned()) this_machine()->lock_depth = 0;  // a scope that was leaked
-  const bool last = drop_own_reference(g);
+  return drop_own_reference(g);
+}
+
+// The end of a fiber whose stack is looked at (stack_watch.hpp).
+WEFT_NOINLINE ending end_watched(fiber_core* g) noexcept {
+  const leftovers l(g);
+  const void* site = g->site;
+  check_canary(l.stack_class, l.stack);  // while g is there, to be named
+  const bool last = end_for_others(g);
+  look_at_stack(site, l.stack_class, l.stack, true);
+  return go_on(this_machine(), last ? g : nullptr, l);
+}
+
+// The end of a fiber that has a handle, an extension, a result, or a closure in a block; or that is
+// watched.
+WEFT_NOINLINE ending end_slowly(fiber_core* g) noexcept {
+  if ((g->flags & fiber_is_watched) != 0) [[unlikely]]
+    return end_watched(g);
+  const leftovers l(g);
+  const bool last = end_for_others(g);
   return go_on(this_machine(), last ? g : nullptr, l);
 }
 

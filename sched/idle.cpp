@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sched/idle.hpp"
 
+#include <algorithm>
+
+#include "runtime/stack_pool.hpp"
 #include "sched/runtime_state.hpp"
 
 namespace weft::inline v0::detail {
@@ -67,23 +70,41 @@ void stop_spinning(machine* m, bool found) noexcept { protocol::stop_spinning(m,
 
 bool acquire_idle_processor(machine* m) noexcept { return protocol::acquire(m); }
 
+namespace {
+
+// What p keeps for its next fibers. After a period without any, the pools get it, and the kernel
+// from them (memory_trim.hpp).
+bool has_spares(const processor* p) noexcept { return !p->stacks.empty() || !p->fibers.empty(); }
+
+void give_spares_back(processor* p) noexcept {
+  p->stacks.flush();
+  p->fibers.flush();
+  p->slept_out = false;
+}
+
+}  // namespace
+
 bool sleep_idle(machine* m) noexcept {
   runtime_state* rt = m->rt;
   processor* p = m->p;
   p->fresh.trim();
+  if (p->slept_out) give_spares_back(p);
+  const std::int64_t patience = has_spares(p) ? trim_period_ns() : never;
   p->io->prepare_wait();
   m->sleep_until = p->timers.next_when();
   if (protocol::give_up(m)) return true;
   if (rt->idle.count() == rt->n_procs.load()) check_deadlock(rt);
   rt_exit(m);
-  std::int64_t timeout = -1;
-  if (m->sleep_until != never) {
-    const std::int64_t now = now_ns();
-    timeout = m->sleep_until > now ? m->sleep_until - now : 0;
+  std::int64_t timeout = patience;
+  std::int64_t start = 0;
+  if (m->sleep_until != never || patience != never) {
+    start = now_ns();
+    if (m->sleep_until != never) timeout = std::min(timeout, m->sleep_until - start);
   }
-  if (timeout != 0) p->io->wait(timeout);
+  if (timeout > 0) p->io->wait(timeout == never ? -1 : timeout);
   m->in_rt.store(1, std::memory_order_relaxed);
   const bool mine = protocol::settle(m);
+  if (mine && patience != never) p->slept_out = now_ns() - start >= patience;
   if (mine && rt->sysmon_asleep.load(std::memory_order_relaxed)) sysmon_wake(rt);
   return mine;
 }

@@ -10,6 +10,7 @@
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
+#include "runtime/stack_watch.hpp"
 #include "sched/runtime_state.hpp"
 
 #if WEFT_TSAN
@@ -132,7 +133,8 @@ void set_tag(machine* m, std::uint64_t tag) noexcept {
   m->tag = tag;
   const runtime_state* rt = m->rt;
   // Randomised runs take the quick paths too, by the toss of a coin: they are to be tested.
-  const bool longer = (rt->randomise || rt->force_migrate) && fast_rand(2) == 0;
+  const bool longer =
+      stacks_are_watched || ((rt->randomise || rt->force_migrate) && fast_rand(2) == 0);
   m->quick_tag = membarrier_available && !longer ? tag : owner_never;
 }
 

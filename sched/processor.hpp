@@ -61,6 +61,7 @@ struct alignas(cache_line) processor {
   std::uint32_t favours = 0;      // dispatches from the ring since the last one from `fresh`
   std::int64_t oldest_taken = 0;  // when the oldest of `fresh` had its turn
   std::uint32_t spin_limit = 0;
+  bool slept_out = false;     // its M has slept for a whole trim period
   std::uint64_t id_next = 0;  // fiber ids come in blocks
   std::uint64_t id_end = 0;
   fiber_cache fibers;

@@ -46,6 +46,7 @@ void reset(processor* p) noexcept {
   p->runnext = nullptr;
   p->budget = 0;
   p->spin_limit = 8000;
+  p->slept_out = false;
   p->alone = false;
   p->spawned.store(0);
   p->finished.store(0);

@@ -111,6 +111,7 @@ void retire(machine* m, processor* p) noexcept {
   p->fresh.trim();
   p->fibers.flush();
   p->stacks.flush();
+  p->slept_out = false;
   m->p = nullptr;
   p->owner.store(owner_retired);
   const int left = rt->n_procs.fetch_sub(1) - 1;

@@ -19,6 +19,7 @@
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
+#include "runtime/stack_watch.hpp"
 #include "sched/fiber_extension.hpp"
 
 #if WEFT_TSAN
@@ -206,6 +207,9 @@ void reclaim_step(fiber_core* g, void* context) {
   if (g->state.load(std::memory_order_acquire) == fiber_state::dead || g->rt != a->rt) return;
   g->state.store(fiber_state::dead, std::memory_order_relaxed);
   if (g->stack_lo != nullptr) {
+    if ((g->flags & fiber_is_watched) != 0) {
+      look_at_stack(g->site, g->stack_class, g->stack_lo, false);
+    }
     stack_release(g->stack_class, g->stack_lo);
 #if WEFT_TSAN
     __tsan_destroy_fiber(g->tsan_fiber);
@@ -282,7 +286,7 @@ namespace {
       [](fiber_core* g, void* arg) {
         auto* ctx = static_cast<context*>(arg);
         const fiber_state s = g->state.load(std::memory_order_acquire);
-        if (s != fiber_state::dead && g->rt == ctx->rt) ++ctx->alive;
+        if (s != fiber_state::dead && runtime_of(g) == ctx->rt) ++ctx->alive;
       },
       &c);
   return c.alive;
@@ -336,6 +340,7 @@ runtime_hold::~runtime_hold() {
 
 std::unique_ptr<runtime_state> runtime_start(const options& o) {
   process_init();
+  stack_guard_report();
   running_fiber = &running_fiber_of_thread;
   auto rt = std::make_unique<runtime_state>(o);
   const int chosen = chosen_procs(o);
@@ -410,6 +415,10 @@ void runtime_stop(std::unique_ptr<runtime_state> rt) {
   }
   for (processor* p : rt->procs) return_processor(p);
   strike_off(rt.get());
+  stack_pool_shrink();
+  fiber_pool_shrink();
+  stack_guard_report();
+  log_stack_use();
 }
 
 }  // namespace weft::inline v0::detail

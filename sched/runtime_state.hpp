@@ -232,6 +232,10 @@ WEFT_INLINE void place_on_stack(fiber_core* g, char* lo, std::uint32_t size) noe
   g->tsan_fiber = __tsan_create_fiber(0);
 #endif
 }
+/// Whose it is; from any thread, a hint.
+[[nodiscard]] inline runtime_state* runtime_of(fiber_core* g) noexcept {
+  return std::atomic_ref<runtime_state*>(g->rt).load(std::memory_order_relaxed);
+}
 /// Saves what belongs to the fiber in the thread.
 WEFT_INLINE void save_thread_state(machine* m, fiber_core* g) noexcept {
   g->saved_errno = *m->err;
@@ -280,6 +284,10 @@ void sysmon_stop(runtime_state* rt) noexcept;
 void sysmon_wake(runtime_state* rt) noexcept;
 /// Is m asleep in the kernel, and not merely without a core?
 [[nodiscard]] bool thread_sleeps(const machine* m) noexcept;
+
+// --- stack_use.cpp
+/// Logs the table of weft::diag::stack_use, if it is kept.
+void log_stack_use() noexcept;
 
 // --- deadlock.cpp
 /// Called by a worker whose P was the last to go idle.

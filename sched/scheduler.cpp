@@ -40,7 +40,8 @@ WEFT_NOINLINE void bind_stack(processor* p, fiber_core* g) noexcept {
 namespace {
 
 // The fiber may still be leaving its stack on another M: its registers are not saved before m is
-// null. That M is inside a switch of a few instructions, unless the kernel has preempted it.
+// null. That M is inside a switch of a few instructions, unless the kernel has preempted it. Or
+// sysmon holds it, over a system call or two (stack_hold.hpp).
 void wait_until_left(const fiber_core* g) noexcept {
   for (int i = 0; g->m.load(std::memory_order_acquire) != nullptr; ++i) {
     if (i < 100) {

@@ -5,8 +5,6 @@
 #include <sys/syscall.h>
 #include <ucontext.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <mutex>
 
 #include "runtime/backtrace.hpp"
@@ -114,23 +112,6 @@ const processor* processor_of(const runtime_state* rt, const machine* m) noexcep
 }
 
 }  // namespace
-
-std::int64_t parse_duration_ns(const char* text) noexcept {
-  char* unit = nullptr;
-  const long long n = std::strtoll(text, &unit, 10);
-  if (unit == text || n < 0) return -1;
-  struct {
-    const char* name;
-    std::int64_t ns;
-  } constexpr units[] = {
-      {"", 1'000'000}, {"ns", 1}, {"us", 1'000}, {"ms", 1'000'000}, {"s", 1'000'000'000}};
-  for (const auto& u : units) {
-    std::int64_t ns = 0;
-    if (std::strcmp(unit, u.name) != 0) continue;
-    return __builtin_mul_overflow(static_cast<std::int64_t>(n), u.ns, &ns) ? -1 : ns;
-  }
-  return -1;
-}
 
 stall_watch::stall_watch() noexcept {
   const char* text = debug_option("stalls");

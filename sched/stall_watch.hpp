@@ -28,7 +28,4 @@ class stall_watch {
   std::int64_t limit_ = 0;
 };
 
-/// "10ms", "500us", "2s", "1ns"; a number without a unit is ms. -1 if it is none of these.
-[[nodiscard]] std::int64_t parse_duration_ns(const char* text) noexcept;
-
 }  // namespace weft::inline v0::detail

@@ -37,6 +37,36 @@ void count_states(const runtime_state* rt, runtime_stats& s) {
       &c);
 }
 
+void count_stacks(const runtime_state* rt, runtime_stats& s) {
+  const stack_stats pool = stack_pool_stats();
+  s.stacks = pool.stacks;
+  s.stacks_most = pool.most_out;
+  s.stack_bytes_mapped = pool.mapped_bytes;
+  s.stack_bytes_resident = pool.resident_bytes;
+  s.stacks_unguarded = pool.unguarded;
+  s.stack_guard = to_string(pool.guard);
+  for (std::size_t c = 0; c < stack_classes; ++c) {
+    stack_class_stats& of_class = s.stacks_by_class[c];
+    of_class = {stack_class_asked[c], pool.classes[c].carved, pool.classes[c].in_depot};
+    if (rt != nullptr) {
+      for (const processor* p : rt->procs) of_class.idle += p->stacks.size(static_cast<int>(c));
+    }
+    s.stacks_idle += of_class.idle;
+  }
+}
+
+void print_stacks(std::ostream& os, const runtime_stats& s) {
+  os << "stacks:  " << s.stacks << " carved, " << s.stacks_idle << " idle, at most "
+     << s.stacks_most << " in use";
+  for (const stack_class_stats& c : s.stacks_by_class) {
+    if (c.carved == 0) continue;
+    os << ", " << c.carved << " (" << c.idle << " idle) of " << c.stack_size / 1024 << " KiB";
+  }
+  os << "; " << (s.stack_bytes_resident >> 10) << " KiB in memory of "
+     << (s.stack_bytes_mapped >> 20) << " MiB of address space, guard by " << s.stack_guard
+     << ", unguarded " << s.stacks_unguarded << '\n';
+}
+
 }  // namespace
 
 runtime_stats stats_of(const runtime_state* rt) {
@@ -47,11 +77,7 @@ runtime_stats stats_of(const runtime_state* rt) {
   s.live.contexts = ledger_live(account_kind::context);
   s.live.connections = ledger_live(account_kind::connection);
   s.live.pool_objects = ledger_live(account_kind::pool_object);
-  const stack_stats stacks = stack_pool_stats();
-  s.stacks = stacks.stacks;
-  s.stack_bytes_mapped = stacks.mapped_bytes;
-  s.stacks_unguarded = stacks.unguarded;
-  s.stack_guard = to_string(stacks.guard);
+  count_stacks(rt, s);
   if (rt == nullptr) return s;
   s.live.fibers = static_cast<std::int64_t>(rt->live_fibers());
   count_states(rt, s);
@@ -87,14 +113,13 @@ std::ostream& operator<<(std::ostream& os, const accounts& a) {
 }
 
 std::ostream& operator<<(std::ostream& os, const runtime_stats& s) {
-  return os << "live:    " << s.live << "\nfibers:  runnable " << s.runnable << ", running "
-            << s.running << ", waiting " << s.waiting << ", ever started " << s.spawned
-            << "\nsched:   procs " << s.procs << " (idle " << s.idle_procs << "), threads "
-            << s.threads << ", detached " << s.detached << ", steals " << s.steals << ", handoffs "
-            << s.handoffs << "\nwaiting: timers " << s.armed_timers << ", polls " << s.armed_polls
-            << " (" << s.netpoll << ")\nstacks:  " << s.stacks << " carved, "
-            << (s.stack_bytes_mapped >> 20) << " MiB of address space, guard by " << s.stack_guard
-            << ", unguarded " << s.stacks_unguarded << '\n';
+  os << "live:    " << s.live << "\nfibers:  runnable " << s.runnable << ", running " << s.running
+     << ", waiting " << s.waiting << ", ever started " << s.spawned << "\nsched:   procs "
+     << s.procs << " (idle " << s.idle_procs << "), threads " << s.threads << ", detached "
+     << s.detached << ", steals " << s.steals << ", handoffs " << s.handoffs << "\nwaiting: timers "
+     << s.armed_timers << ", polls " << s.armed_polls << " (" << s.netpoll << ")\n";
+  detail::print_stacks(os, s);
+  return os;
 }
 
 }  // namespace weft::inline v0

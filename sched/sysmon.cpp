@@ -15,6 +15,8 @@
 
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
+#include "runtime/stack_pool.hpp"
+#include "sched/memory_trim.hpp"
 #include "sched/runtime_state.hpp"
 #include "sched/sched_trace.hpp"
 #include "sched/stall_watch.hpp"
@@ -26,9 +28,7 @@ constexpr std::int64_t min_tick_ns = 50'000;
 constexpr std::int64_t max_tick_ns = 2'000'000;  // bounds the lateness of timers beside long fibers
 constexpr std::int64_t hog_ns = 10'000'000;      // and half of that of a core's time
 constexpr std::int64_t starved_ns = 1'000'000'000;  // whatever the thread is doing
-constexpr std::int64_t trim_period_ns = 1'000'000'000;
 constexpr std::int64_t review_period_ns = 1'000'000'000;
-constexpr std::uint64_t trim_above = 256;  // depot stacks
 
 std::int64_t cpu_time_of(const machine* m) noexcept {
   clockid_t clock{};
@@ -145,19 +145,14 @@ void help_busy(runtime_state* rt, std::int64_t now) noexcept {
 }
 
 struct sysmon_state {
+  explicit sysmon_state(const runtime_state* rt) noexcept : memory(rt) {}
+  memory_trim memory;
   std::int64_t next_review = now_ns() + review_period_ns;  // the start has just looked
   sched_trace trace;
   stall_watch stalls;
   std::int64_t tick = min_tick_ns;
   int quiet_rounds = 0;
-  std::int64_t next_trim = 0;
 };
-
-void trim_if_due(sysmon_state& s, std::int64_t now) noexcept {
-  if (now < s.next_trim) return;
-  s.next_trim = now + trim_period_ns;
-  if (stack_pool_stats().in_depot > trim_above) stack_pool_trim();
-}
 
 // A plain thread inside ready() keeps check_deadlock from its answer and does not ask again when it
 // leaves: nobody goes to bed before it. One that comes later wakes a worker, which wakes sysmon.
@@ -182,8 +177,7 @@ void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   // ready(); nobody else would look again.
   check_deadlock(rt);
   if (all_is_quiet(rt) && !rt->stopping.load()) {
-    const bool to_trim = stack_pool_stats().in_depot > trim_above;
-    const std::int64_t until = std::min(to_trim ? now_ns() + trim_period_ns : never, s.trace.due());
+    const std::int64_t until = std::min(s.memory.due(), s.trace.due());
     os::futex_wait(&rt->sysmon_word, 0, until == never ? -1 : until);
   }
   rt->sysmon_asleep.store(false);
@@ -194,7 +188,7 @@ void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
 void* sysmon_main(void* argument) {
   auto* rt = static_cast<runtime_state*>(argument);
   ::pthread_setname_np(::pthread_self(), "weft-sysmon");
-  sysmon_state s;
+  sysmon_state s(rt);
   while (!rt->stopping.load(std::memory_order_acquire)) {
     const std::int64_t now = now_ns();
     rt->coarse_now.store(now, std::memory_order_relaxed);
@@ -202,13 +196,14 @@ void* sysmon_main(void* argument) {
     for (processor* p : rt->procs) acted |= examine(rt, p, now);
     help_busy(rt, now);
     see_to_procs(rt, s, now);
-    trim_if_due(s, now);
+    s.memory.look(now);
+    stack_guard_report();
     s.trace.look(rt, now);
     s.stalls.look(rt, now);
     s.quiet_rounds = acted ? 0 : s.quiet_rounds + 1;
     if (acted) s.tick = min_tick_ns;
     if (s.quiet_rounds > 20 && s.tick < max_tick_ns) s.tick = std::min(s.tick * 2, max_tick_ns);
-    if (s.quiet_rounds > 30 && all_is_quiet(rt)) {
+    if (s.quiet_rounds > 30 && all_is_quiet(rt) && s.memory.due() > now) {
       deep_sleep(rt, s);
       continue;
     }

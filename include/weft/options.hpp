@@ -18,6 +18,7 @@ struct options {
   /// Virtual size of a fiber's stack in bytes, rounded up to 16 K, 64 K, 256 K or 1 M (16 KiB of it
   /// are guard, 4 KiB in the smallest class; on aarch64 a guard of 64 KiB is added); 0 = 64 KiB,
   /// 256 KiB under sanitizers and at -O0.
+  /// What is needed: WEFT_DEBUG=stacks=1 (stack_use.hpp).
   std::size_t stack_size = 0;
   /// How long other fibers may go on after the main fiber has returned.
   std::chrono::nanoseconds drain{0};

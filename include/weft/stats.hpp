@@ -2,6 +2,8 @@
 // Figures of the process: what is alive, by kind and state.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <iosfwd>
 
@@ -19,6 +21,13 @@ struct accounts {
   std::int64_t connections = 0;  ///< connections, listeners and adopted descriptors
   std::int64_t pool_objects = 0;
   [[nodiscard]] bool operator==(const accounts&) const = default;
+};
+
+/// Stacks of one size.
+struct stack_class_stats {
+  std::size_t stack_size = 0;  ///< as fiber_options::stack_size counts
+  std::uint64_t carved = 0;    ///< in use or idle
+  std::uint64_t idle = 0;
 };
 
 /// What stats() returns.
@@ -40,10 +49,14 @@ struct runtime_stats {
   std::int64_t armed_polls = 0;
   const char* netpoll = "";  ///< "io_uring" or "epoll"
   // stacks
-  std::uint64_t stacks = 0;              ///< carved out of arenas so far
-  std::uint64_t stack_bytes_mapped = 0;  ///< address space of the arenas
-  std::uint64_t stacks_unguarded = 0;
-  const char* stack_guard = "";  ///< which kind of guard is active
+  std::array<stack_class_stats, 4> stacks_by_class{};
+  std::uint64_t stacks = 0;                ///< carved out of arenas, in use or idle
+  std::uint64_t stacks_idle = 0;           ///< of them waiting for a fiber
+  std::uint64_t stacks_most = 0;           ///< the most in use at a time; spares of Ps count, too
+  std::uint64_t stack_bytes_mapped = 0;    ///< address space of the arenas
+  std::uint64_t stack_bytes_resident = 0;  ///< of it in memory
+  std::uint64_t stacks_unguarded = 0;      ///< with a canary only
+  const char* stack_guard = "";            ///< which kind of guard is active
 
   /// Compares what is alive, not the counters.
   [[nodiscard]] bool operator==(const runtime_stats& other) const { return live == other.live; }

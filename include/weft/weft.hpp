@@ -30,6 +30,7 @@
 #include <weft/semaphore.hpp>
 #include <weft/shared_mutex.hpp>
 #include <weft/singleflight.hpp>
+#include <weft/stack_use.hpp>
 #include <weft/stats.hpp>
 #include <weft/task_group.hpp>
 #include <weft/time.hpp>

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include <weft/weft.hpp>
+#include "runtime/debug.hpp"
 #include "tests/support/child.hpp"
 
 namespace {

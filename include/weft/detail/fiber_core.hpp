@@ -6,13 +6,15 @@
 //   frame, eh, saved_errno     the M that runs or is leaving the fiber
 //   m                          the M it runs on, from dispatch until the successor has landed on
 //                              its own stack; whoever dispatches a fiber waits for null (acquire)
-//                              first, so a waker may publish a fiber that is still saving itself
+//                              first, so a waker may publish a fiber that is still saving itself;
+//                              of a parked one: the mark of a holder (sched/stack_hold.hpp)
 //   state, reason, wait_obj    the fiber before it publishes its waiter, the one waker after
 //   sched_next                 the one queue that holds the fiber
 //   claim                      every waker of a park with several (select, timeout, context): the
 //                              one that moves it 0 -> 1 owns the wake-up
 //   wake_param                 the waker that won, before ready(); read by the fiber afterwards
 //   join, refs                 atomics, anybody
+//   futex_word                 the fiber at each park, sysmon (sched/parked_stacks.hpp)
 // A fiber that starts on a stack just left by another and ends without parking touches one line of
 // it and the closure's: the rest is set when it is first used (park_begin, bind_stack, a handle).
 // A plain OS thread that blocks in weft has one too (fiber_is_thread): it parks on `futex_word`.
@@ -89,6 +91,7 @@ inline constexpr std::uint8_t fiber_has_extension = 2;  ///< ext is not null
 inline constexpr std::uint8_t fiber_has_labels = 4;     ///< and there are labels in it
 inline constexpr std::uint8_t fiber_has_block = 8;      ///< the closure is at `block`
 inline constexpr std::uint8_t fiber_is_pinned = 16;     ///< to one M, see lock_thread.cpp
+inline constexpr std::uint8_t fiber_is_watched = 32;    ///< its stack is, see stack_watch.hpp
 
 inline constexpr std::uint32_t stack_page = 4096;
 

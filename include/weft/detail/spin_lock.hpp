@@ -10,7 +10,7 @@
 //
 // Lock order (rank, lowest first; a thread takes ranks upwards only):
 //   1 timer heap   2 waitable (channel, context node, mutex...; several: by address)
-//   3 run and inject queues   4 pools
+//   3 run and inject queues   4 pools   5 the table of slabs
 #pragma once
 
 #include <atomic>
