@@ -89,6 +89,15 @@ std::int64_t debug_option_int(const char* key, std::int64_t fallback) noexcept {
   return end == text ? fallback : value;
 }
 
+bool debug_switch(const char* key) noexcept {
+#if defined(WEFT_FORCE_MIGRATE) && WEFT_FORCE_MIGRATE
+  constexpr int by_default = 1;
+#else
+  constexpr int by_default = 0;
+#endif
+  return debug_option_int(key, by_default) != 0;
+}
+
 void write_error(const char* text) noexcept {
   std::size_t left = std::strlen(text);
   while (left > 0) {

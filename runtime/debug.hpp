@@ -15,6 +15,9 @@ namespace weft::inline v0::detail {
 /// The same as a number; `fallback` when absent or not a number.
 [[nodiscard]] std::int64_t debug_option_int(const char* key, std::int64_t fallback) noexcept;
 
+/// A switch that the sanitizer presets turn on; WEFT_DEBUG=key=0|1 overrides.
+[[nodiscard]] bool debug_switch(const char* key) noexcept;
+
 /// Hands one line (without newline) to the log sink; to standard error when none is set.
 void log_line(const char* text) noexcept;
 
