@@ -27,15 +27,6 @@ std::size_t unused = 0;
 std::array<std::uint16_t, max_slots> given_back;
 std::size_t given_back_count = 0;
 
-bool is_randomised() noexcept {
-#if defined(WEFT_FORCE_MIGRATE) && WEFT_FORCE_MIGRATE
-  constexpr int by_default = 1;
-#else
-  constexpr int by_default = 0;
-#endif
-  return debug_option_int("random", by_default) != 0;
-}
-
 bias_slot* take_slot() noexcept {
   if (given_back_count > 0) return &slots[given_back[--given_back_count]];
   if (unused == max_slots) return nullptr;
@@ -44,7 +35,7 @@ bias_slot* take_slot() noexcept {
   s->mark = static_cast<std::uint8_t>(unused % 255 + 1);
   // So many locked instructions cost more than a barrier. Randomised runs are to test what follows,
   // not to be quick.
-  s->price = is_randomised() ? 1 : 256;
+  s->price = debug_switch("random") ? 1 : 256;
   return s;
 }
 

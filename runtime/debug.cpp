@@ -106,6 +106,15 @@ std::int64_t parse_duration_ns(const char* text) noexcept {
   return -1;
 }
 
+bool debug_switch(const char* key) noexcept {
+#if defined(WEFT_FORCE_MIGRATE) && WEFT_FORCE_MIGRATE
+  constexpr int by_default = 1;
+#else
+  constexpr int by_default = 0;
+#endif
+  return debug_option_int(key, by_default) != 0;
+}
+
 void write_error(const char* text) noexcept {
   std::size_t left = std::strlen(text);
   while (left > 0) {

@@ -18,6 +18,9 @@ namespace weft::inline v0::detail {
 /// "10ms", "500us", "2s", "1ns"; a number without a unit is ms. -1 if it is none of these.
 [[nodiscard]] std::int64_t parse_duration_ns(const char* text) noexcept;
 
+/// A switch that the sanitizer presets turn on; WEFT_DEBUG=key=0|1 overrides.
+[[nodiscard]] bool debug_switch(const char* key) noexcept;
+
 /// Hands one line (without newline) to the log sink; to standard error when none is set.
 void log_line(const char* text) noexcept;
 

@@ -84,13 +84,8 @@ std::size_t chosen_stack_size(const options& o) noexcept {
 }
 
 void set_debug_modes(runtime_state* rt) {
-#if defined(WEFT_FORCE_MIGRATE) && WEFT_FORCE_MIGRATE
-  constexpr int by_default = 1;
-#else
-  constexpr int by_default = 0;
-#endif
-  rt->force_migrate = debug_option_int("migrate", by_default) != 0;
-  rt->randomise = debug_option_int("random", by_default) != 0;
+  rt->force_migrate = debug_switch("migrate");
+  rt->randomise = debug_switch("random");
   rt->spin_wanted = debug_option_int("spin", 1) != 0;
   if (rt->n_procs.load() > rt->cores || !membarrier_available) rt->use_fences();
 }

@@ -484,6 +484,13 @@ outcome explore(const std::function<void(world&)>& scenario, std::vector<mutant>
   return explorer(std::move(mutants), l).run(scenario);
 }
 
+std::string problem_with(const std::function<void(world&)>& scenario) {
+  const outcome o = explore(scenario);
+  if (!o.violation.empty()) return o.violation + "\n" + o.trace;
+  if (!o.complete) return "not explored to the end";
+  return o.states > 100 ? "" : "hardly explored";
+}
+
 void check(bool holds, const char* what) {
   if (!holds) current->violate(what);
 }

@@ -91,6 +91,10 @@ struct limits {
 [[nodiscard]] outcome explore(const std::function<void(world&)>& scenario,
                               std::vector<mutant> mutants = {}, limits l = {});
 
+/// What is wrong with a scenario that must hold: empty if it was explored to the end, through more
+/// than a handful of states, without a violation.
+[[nodiscard]] std::string problem_with(const std::function<void(world&)>& scenario);
+
 // --- for the threads of a scenario
 
 /// Ends the execution as a violation unless `holds`.

@@ -110,23 +110,16 @@ void burst(world& w) {
   rest(w, d, b);
 }
 
-void holds(void (*scenario)(world&)) {
-  const outcome o = explore(scenario);
-  EXPECT_EQ(o.violation, "") << o.trace;
-  EXPECT_TRUE(o.complete);
-  EXPECT_GT(o.states, 100U);
-}
+TEST(FreshDequeModel, TheLastOneIsTakenOnce) { EXPECT_EQ(problem_with(last_one<model_sync>), ""); }
 
-TEST(FreshDequeModel, TheLastOneIsTakenOnce) { holds(last_one<model_sync>); }
-
-TEST(FreshDequeModel, ABatchIsTakenOnce) { holds(batch<model_sync>); }
+TEST(FreshDequeModel, ABatchIsTakenOnce) { EXPECT_EQ(problem_with(batch<model_sync>), ""); }
 
 TEST(FreshDequeModel, TheSameWithFencesInPlaceOfMembarrier) {
-  holds(last_one<fences>);
-  holds(batch<fences>);
+  EXPECT_EQ(problem_with(last_one<fences>), "");
+  EXPECT_EQ(problem_with(batch<fences>), "");
 }
 
-TEST(FreshDequeModel, GrowsAndShrinksUnderAThief) { holds(burst); }
+TEST(FreshDequeModel, GrowsAndShrinksUnderAThief) { EXPECT_EQ(problem_with(burst), ""); }
 
 TEST(FreshDequeModel, BreaksWithoutTheThiefsBarrier) {
   EXPECT_NE(explore(last_one<no_barrier>).violation, "");

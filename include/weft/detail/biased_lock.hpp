@@ -9,9 +9,8 @@
 //
 //   owner    slot.held = this; light barrier; is the word my tag? then it is locked.
 //            To unlock: slot.held = null.
-//   others   CAS the word from tag to 1; heavy barrier; wait until slot.held is not this. Then it
-//   is
-//            theirs as a common lock, and is given back as one.
+//   others   CAS the word from tag to 1; heavy barrier; wait until slot.held is not this.
+//            Then it is theirs as a common lock, and is given back as one.
 //
 // Exclusion: by the barriers' pairing (asymmetric_barrier.hpp) the owner sees that its tag is gone,
 // and takes the common way, or the other one sees `held`, and waits for the unlock. Every store to
@@ -136,10 +135,10 @@ class basic_biased_lock {
   }
 
   typename Sync::template atomic<std::uint32_t> word_{0};
-  // Under the common lock:
-  typename Sync::template policy<std::uint16_t> left_{
-      0};                                                 // how often until the privilege is earned
-  typename Sync::template policy<std::uint8_t> last_{0};  // by whom
+  // Under the common lock: how often until the privilege is earned, by whom, and how often one was
+  // taken away.
+  typename Sync::template policy<std::uint16_t> left_{0};
+  typename Sync::template policy<std::uint8_t> last_{0};
   typename Sync::template policy<std::uint8_t> taken_away_{0};
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lock inside channels, context nodes, timers and queues: one word, one locked instruction to
-// take (5 ns uncontended), a plain release store to give back.
+// The lock inside timer heaps, queues and pools (what fibers wait on has a biased_lock): one word,
+// one locked instruction to take (5 ns uncontended), a plain release store to give back.
 //
 // Critical sections are tens of nanoseconds and never park a fiber, run user code that may block,
 // or allocate. A holder that the kernel has preempted is waited for by yielding the core, then by
