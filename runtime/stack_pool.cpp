@@ -18,6 +18,7 @@
 #include "runtime/low_water.hpp"
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
+#include "runtime/stack_ring.hpp"
 
 #if WEFT_ASAN
 #include <sanitizer/asan_interface.h>
@@ -33,12 +34,9 @@ constexpr std::array<std::size_t, stack_classes> reserved_stacks = {256, 256, 16
 constexpr std::size_t max_arenas = 1U << 15;  // 2 TiB
 constexpr std::size_t cold_words = chunk_bytes / stack_class_size[0] / 64;
 
-// What lies at the high end of a warm stack.
-struct warm_stack {
-  warm_stack* newer;
-  warm_stack* older;
-};
-static_assert(sizeof(warm_stack) <= stack_reserved);
+// Stacks are numbered as if all arenas lay side by side, cut into the smallest class.
+constexpr std::uint32_t numbers_an_arena = chunk_bytes / stack_class_size[0];
+static_assert(std::uint64_t{max_arenas} * numbers_an_arena <= UINT32_MAX);
 
 // A number plus one; 0: none.
 using arena_id = std::uint32_t;
@@ -58,9 +56,8 @@ struct arena {
 };
 
 struct stack_class_depot {
-  warm_stack* newest = nullptr;
-  warm_stack* oldest = nullptr;
-  low_water warm;  // counts them
+  stack_ring warm;  // room for all that were ever carved
+  low_water wanted;  // counts the warm ones
   arena_id newest_cold = 0;
   std::uint64_t cold = 0;
   arena_id carving = 0;  // the arena that fresh ones come from
@@ -239,6 +236,7 @@ char* carve_locked(int stack_class) noexcept {
     if ((d.carving == 0 || d.carve_next == chunk_bytes) && !map_arena_locked(stack_class)) {
       return nullptr;
     }
+    if (!d.warm.reserve(d.carved + 1)) return nullptr;
     arena& a = arena_at(d.carving);
     char* base = a.base + d.carve_next;
     if (!place_guard_locked(a, base)) continue;
@@ -250,43 +248,37 @@ char* carve_locked(int stack_class) noexcept {
   }
 }
 
-// --- warm stacks: a list through the stacks, newest first
+// --- warm stacks
 
-warm_stack* link_of(int stack_class, char* lo) noexcept {
-  char* end = lo + stack_cache::usable_size(stack_class);
-  return reinterpret_cast<warm_stack*>(end - stack_reserved);
+std::uint32_t number_of(const char* lo) noexcept {
+  const arena_id id = arena_of(lo);
+  const std::size_t i = offset_in_chunk(lo) / class_size(arena_at(id).stack_class);
+  return (id - 1) * numbers_an_arena + static_cast<std::uint32_t>(i);
 }
-char* stack_of(int stack_class, warm_stack* s) noexcept {
-  char* end = reinterpret_cast<char*>(s) + stack_reserved;
-  return end - stack_cache::usable_size(stack_class);
+char* stack_numbered(std::uint32_t number) noexcept {
+  return stack_in(arena_at(number / numbers_an_arena + 1), number % numbers_an_arena);
 }
 
-void push_warm_locked(int stack_class, char* lo) noexcept {
+void push_warm_locked(int stack_class, const char* lo) noexcept {
   stack_class_depot& d = depot_of(stack_class);
-  warm_stack* s = ::new (link_of(stack_class, lo)) warm_stack{nullptr, d.newest};
-  (d.newest != nullptr ? d.newest->newer : d.oldest) = s;
-  d.newest = s;
-  d.warm.add();
+  d.warm.push(number_of(lo));
+  d.wanted.add();
 }
 
-char* pop_warm_locked(int stack_class) noexcept {
+std::size_t pop_warm_locked(int stack_class, char** to, std::size_t most) noexcept {
   stack_class_depot& d = depot_of(stack_class);
-  warm_stack* s = d.newest;
-  if (s == nullptr) return nullptr;
-  d.newest = s->older;
-  (d.newest != nullptr ? d.newest->newer : d.oldest) = nullptr;
-  d.warm.take();
-  return stack_of(stack_class, s);
+  const std::size_t n = std::min(most, d.warm.size());
+  for (std::size_t i = 0; i < n; ++i) {
+    d.wanted.take();
+    to[n - 1 - i] = stack_numbered(d.warm.pop_newest());
+  }
+  return n;
 }
 
 // Null: all have been wanted lately.
 char* pop_oldest_locked(int stack_class) noexcept {
   stack_class_depot& d = depot_of(stack_class);
-  if (!d.warm.give_up()) return nullptr;
-  warm_stack* s = d.oldest;
-  d.oldest = s->newer;
-  (d.oldest != nullptr ? d.oldest->older : d.newest) = nullptr;
-  return stack_of(stack_class, s);
+  return d.wanted.give_up() ? stack_numbered(d.warm.pop_oldest()) : nullptr;
 }
 
 // --- cold stacks: bits of their arenas
@@ -448,27 +440,53 @@ const char* to_string(guard_kind k) noexcept {
   return "?";
 }
 
-stack_memory stack_acquire(int stack_class) noexcept {
+namespace {
+
+char* take_cold_or_fresh_locked(int stack_class) noexcept {
+  char* lo = pop_cold_locked(stack_class);
+  return lo != nullptr ? lo : carve_locked(stack_class);
+}
+
+}  // namespace
+
+std::size_t stack_acquire_some(int stack_class, char** to, std::size_t most) noexcept {
   pool.lock.lock();
   if (!pool.guard_chosen) choose_guard_locked();
-  char* lo = pop_warm_locked(stack_class);
-  const bool untouched = lo == nullptr;
-  if (lo == nullptr) lo = pop_cold_locked(stack_class);
-  if (lo == nullptr) lo = carve_locked(stack_class);
-  if (lo != nullptr) pool.most_out = std::max(pool.most_out, ++pool.out);
+  std::size_t n = pop_warm_locked(stack_class, to, most);
+  const bool untouched = n == 0;
+  if (untouched && (to[0] = take_cold_or_fresh_locked(stack_class)) != nullptr) n = 1;
+  pool.out += n;
+  pool.most_out = std::max(pool.most_out, pool.out);
   pool.lock.unlock();
-  if (lo == nullptr) return {};
-  if (untouched && has_canary(lo)) write_canary(lo);
+  if (untouched && n != 0 && has_canary(to[0])) write_canary(to[0]);
+  return n;
+}
+
+void stack_release_some(int stack_class, char* const* from, std::size_t n) noexcept {
+  pool.lock.lock();
+  for (std::size_t i = 0; i < n; ++i) push_warm_locked(stack_class, from[i]);
+  pool.out -= n;
+  pool.lock.unlock();
+}
+
+stack_memory stack_acquire(int stack_class) noexcept {
+  char* lo = nullptr;
+  if (stack_acquire_some(stack_class, &lo, 1) == 0) return {};
   return {lo, stack_cache::usable_size(stack_class)};
 }
 
 void stack_release(int stack_class, char* lo) noexcept {
   check_canary(stack_class, lo);
   unpoison(lo, stack_cache::usable_size(stack_class));
-  pool.lock.lock();
-  --pool.out;
-  push_warm_locked(stack_class, lo);
-  pool.lock.unlock();
+  stack_release_some(stack_class, &lo, 1);
+}
+
+stack_memory stack_cache::refill(int stack_class) noexcept {
+  bin& b = bins_[static_cast<std::size_t>(stack_class)];
+  b.count = static_cast<std::uint32_t>(
+      stack_acquire_some(stack_class, b.stacks.data(), std::max(b.limit / 4, 1U)));
+  char* lo = take(stack_class);
+  return lo != nullptr ? stack_memory{lo, usable_size(stack_class)} : stack_memory{};
 }
 
 void stack_cache::release(int stack_class, char* lo) noexcept {
@@ -480,7 +498,7 @@ void stack_cache::release(int stack_class, char* lo) noexcept {
     // Spill the older half; the newest are the hottest, and the very newest may still be in use by
     // the fiber that is just leaving it.
     const std::uint32_t half = b.limit / 2;
-    for (std::uint32_t i = 0; i < half; ++i) stack_release(stack_class, b.stacks[i]);
+    stack_release_some(stack_class, b.stacks.data(), half);
     std::memmove(b.stacks.data(), b.stacks.data() + half, (n - half) * sizeof(char*));
     n -= half;
   }
@@ -490,7 +508,9 @@ void stack_cache::release(int stack_class, char* lo) noexcept {
 
 void stack_cache::flush() noexcept {
   for (int c = 0; c < stack_classes; ++c) {
-    while (char* lo = take(c)) stack_release(c, lo);
+    bin& b = bins_[static_cast<std::size_t>(c)];
+    stack_release_some(c, b.stacks.data(), b.count);
+    b.count = 0;
   }
 }
 
@@ -507,7 +527,7 @@ stack_stats stack_pool_stats() noexcept {
   s.guard = pool.guard;
   for (std::size_t c = 0; c < stack_classes; ++c) {
     const stack_class_depot& d = pool.classes[c];
-    s.classes[c] = {d.carved, d.warm.have() + d.cold};
+    s.classes[c] = {d.carved, d.warm.size() + d.cold};
     s.stacks += s.classes[c].carved;
     s.in_depot += s.classes[c].in_depot;
   }
@@ -519,7 +539,7 @@ stack_stats stack_pool_stats() noexcept {
 bool stack_pool_trim(bool period_over) noexcept {
   if (period_over) {
     pool.lock.lock();
-    for (stack_class_depot& d : pool.classes) d.warm.end_period();
+    for (stack_class_depot& d : pool.classes) d.wanted.end_period();
     pool.lock.unlock();
   }
   return trim_slice();
@@ -528,7 +548,7 @@ bool stack_pool_trim(bool period_over) noexcept {
 void stack_pool_shrink() noexcept {
   pool.lock.lock();
   for (std::size_t c = 0; c < stack_classes; ++c) {
-    pool.classes[c].warm.keep_only(reserved_stacks[c]);
+    pool.classes[c].wanted.keep_only(reserved_stacks[c]);
   }
   pool.lock.unlock();
   while (trim_slice()) {
@@ -538,7 +558,7 @@ void stack_pool_shrink() noexcept {
 bool stack_pool_can_shrink() noexcept {
   bool any = false;
   pool.lock.lock();
-  for (const stack_class_depot& d : pool.classes) any |= d.warm.have() != 0;
+  for (const stack_class_depot& d : pool.classes) any |= d.warm.size() != 0;
   pool.lock.unlock();
   return any;
 }
