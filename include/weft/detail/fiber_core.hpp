@@ -16,7 +16,8 @@
 //   join, refs                 atomics, anybody
 //   futex_word                 the fiber at each park, sysmon (sched/parked_stacks.hpp)
 // A fiber that starts on a stack just left by another and ends without parking touches one line of
-// it and the closure's: the rest is set when it is first used (park_begin, bind_stack, a handle).
+// it and the closure's, which is the one beside it (lines come into the cache in pairs): the rest is
+// set when it is first used (park_begin, bind_stack, a handle).
 // A plain OS thread that blocks in weft has one too (fiber_is_thread): it parks on `futex_word`.
 #pragma once
 
@@ -103,8 +104,17 @@ struct alignas(cache_line) fiber_core {
   int saved_errno = 0;
   std::atomic<std::uint32_t> claim{0};
 
-  // --- for every start
-  std::atomic<machine_head*> m{nullptr};
+  // --- for waiting, joining and the unusual
+  fiber_extension* ext = nullptr;
+  void* wake_param = nullptr;
+  const void* wait_obj = nullptr;
+  std::atomic<waiter*> join{nullptr};
+  waiter* waiters = nullptr;  // this park's waiter records, linked by waiter::sibling
+  void* block = nullptr;
+  std::atomic<std::uint32_t> futex_word{0};
+
+  // --- for every start; the closure comes after it
+  alignas(cache_line) std::atomic<machine_head*> m{nullptr};
   runtime_state* rt = nullptr;
   void (*entry)(fiber_core*, entry_op) = nullptr;
   const void* site = nullptr;
@@ -121,15 +131,6 @@ struct alignas(cache_line) fiber_core {
   std::uint16_t stack_pages = 0;  // of stack_page bytes
   std::atomic<std::uint16_t> refs{0};
 
-  // --- for waiting, joining and the unusual
-  fiber_extension* ext = nullptr;
-  void* wake_param = nullptr;
-  const void* wait_obj = nullptr;
-  std::atomic<waiter*> join{nullptr};
-  waiter* waiters = nullptr;  // this park's waiter records, linked by waiter::sibling
-  void* block = nullptr;
-  std::atomic<std::uint32_t> futex_word{0};
-
   alignas(inline_closure_align) std::byte inline_closure[inline_closure_size];
 #if WEFT_ASAN || WEFT_TSAN
   void* asan_fake_stack = nullptr;
@@ -144,7 +145,7 @@ struct alignas(cache_line) fiber_core {
   }
   [[nodiscard]] char* stack_hi() const noexcept { return stack_lo + stack_size(); }
 };
-static_assert(offsetof(fiber_core, frame) == 0 && offsetof(fiber_core, m) == cache_line);
+static_assert(offsetof(fiber_core, frame) == 0 && offsetof(fiber_core, m) == 2 * cache_line);
 #if !(WEFT_ASAN || WEFT_TSAN)
 static_assert(sizeof(fiber_core) == 256, "a queued task costs a few hundred bytes at most");
 #endif
