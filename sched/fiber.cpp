@@ -511,7 +511,7 @@ WEFT_NOINLINE ending end_fiber(fiber_core* g) noexcept {
     return go_on_after_contest(m, p, l);
   if (next == nullptr || !can_start_here(next, l)) [[unlikely]]
     return leave_stack(m, p, next, l);
-  p->fresh.prefetch();
+  prefetch_start(p->fresh.after_pop());
   start_here(m, next, l);
   rt_exit(m);
   return {next, nullptr};

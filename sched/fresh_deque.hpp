@@ -70,10 +70,11 @@ class basic_fresh_deque {
     return try_pop(g) ? g : settle();
   }
 
-  /// After a pop that found one: brings what the next pop will find into the cache.
-  WEFT_INLINE void prefetch() const noexcept {
+  /// After a pop that found one: where the next pop will look, if it finds one. Only to be
+  /// prefetched: it may be anything.
+  [[nodiscard]] WEFT_INLINE const T* after_pop() const noexcept {
     const std::uint32_t next = tail_.load(std::memory_order_relaxed) - 1;
-    __builtin_prefetch(&slots_[next & mask_].load(std::memory_order_relaxed)->m, 1);
+    return slots_[next & mask_].load(std::memory_order_relaxed);
   }
 
   /// pop() but for the rare case: false, and settle() says what came of it. (Barrier: Sync, or what
