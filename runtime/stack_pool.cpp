@@ -56,7 +56,7 @@ struct arena {
 };
 
 struct stack_class_depot {
-  stack_ring warm;  // room for all that were ever carved
+  stack_ring warm;   // room for all that were ever carved
   low_water wanted;  // counts the warm ones
   arena_id newest_cold = 0;
   std::uint64_t cold = 0;

@@ -128,7 +128,6 @@ class stack_cache {
   }
   static constexpr int prefetched_lines = 8;
 
-
   static constexpr std::uint32_t capacity = 64;
   struct bin {
     std::uint32_t limit = capacity;

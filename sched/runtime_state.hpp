@@ -232,8 +232,8 @@ WEFT_INLINE void place_on_stack(fiber_core* g, char* lo, std::uint32_t size) noe
   g->tsan_fiber = __tsan_create_fiber(0);
 #endif
 }
-/// Gets a fresh fiber that may start soon into the cache: it comes from another core, or from one of
-/// a million. (g may be anything: a prefetch never faults.)
+/// Gets a fresh fiber that may start soon into the cache: it comes from another core, or from one
+/// of a million. (g may be anything: a prefetch never faults.)
 WEFT_INLINE void prefetch_start(const fiber_core* g) noexcept {
   const auto lines = reinterpret_cast<std::uintptr_t>(g);
   for (std::size_t at = 0; at < 256; at += cache_line) {

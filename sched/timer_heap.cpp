@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "runtime/os.hpp"
@@ -11,7 +12,14 @@ namespace weft::inline v0::detail {
 namespace {
 
 constexpr std::size_t arity = 4;  // shallower than binary: a million timers are ten levels
-constexpr std::size_t first_capacity = 4096 / 16;
+constexpr std::size_t first_capacity = 4096 / 16 - 3;
+
+// From here on what is not due soon goes to buckets: a heap of four levels is all in the cache.
+constexpr std::size_t small_heap = 340;
+
+// The children of an entry share a line: entry 1 begins one, so entry 0 is the last of the line
+// before it.
+constexpr std::size_t entries_before = arity - 1;
 
 }  // namespace
 
@@ -23,8 +31,8 @@ bool timer_heap::insert(timer_node* t, std::int64_t when, bool* ok) noexcept {
     return false;
   }
   t->when = when;
-  append(t, when);
-  const bool earliest = entries_[0].node == t;
+  const bool earliest = when < next_when();
+  add(t, when);
   publish();
   lock_.unlock();
   *ok = true;
@@ -35,7 +43,12 @@ bool timer_heap::remove(timer_node* t) noexcept {
   lock_.lock();
   const bool mine = t->heap.load(std::memory_order_relaxed) == this;
   if (mine) {
-    remove_at(t->pos);
+    if ((t->pos & timer_buckets::here) != 0) {
+      later_.remove(t);
+      t->heap.store(nullptr, std::memory_order_release);  // last, as in remove_at
+    } else {
+      remove_at(t->pos);
+    }
     publish();
   }
   lock_.unlock();
@@ -46,6 +59,10 @@ std::size_t timer_heap::run(std::int64_t now) noexcept {
   if (next_when() > now) return 0;
   std::size_t fired = 0;
   lock_.lock();
+  if (later_.size() != 0) {
+    later_.open(now, [this](timer_node* t, std::int64_t when) { append(t, when); });
+    publish();
+  }
   while (count_ > 0 && entries_[0].when <= now) {
     timer_node* t = entries_[0].node;
     if (t->period > 0) {
@@ -75,9 +92,9 @@ std::size_t timer_heap::run(std::int64_t now) noexcept {
 bool timer_heap::move_to(timer_heap& other) noexcept {
   lock_.lock();
   other.lock_.lock();
-  const bool fits = other.reserve(count_);
+  const bool fits = other.reserve(count_ + later_.size());
   if (fits) {
-    for (std::size_t i = 0; i < count_; ++i) other.append(entries_[i].node, entries_[i].when);
+    each([&other](timer_node* t, std::int64_t when) { other.add(t, when); });
     other.publish();
     drop_all();
   }
@@ -88,9 +105,7 @@ bool timer_heap::move_to(timer_heap& other) noexcept {
 
 void timer_heap::clear() noexcept {
   lock_.lock();
-  for (std::size_t i = 0; i < count_; ++i) {
-    entries_[i].node->heap.store(nullptr, std::memory_order_release);
-  }
+  each([](timer_node* t, std::int64_t) { t->heap.store(nullptr, std::memory_order_release); });
   drop_all();
   lock_.unlock();
 }
@@ -98,10 +113,25 @@ void timer_heap::clear() noexcept {
 // The nodes are somewhere else, or disarmed.
 void timer_heap::drop_all() noexcept {
   count_ = 0;
-  if (entries_ != nullptr) ::munmap(entries_, capacity_ * sizeof(entry));
-  entries_ = nullptr;
+  later_.drop_all();
+  free_entries();
   capacity_ = 0;
   publish();
+}
+
+template <class Visit>
+void timer_heap::each(Visit visit) const {
+  for (std::size_t i = 0; i < count_; ++i) visit(entries_[i].node, entries_[i].when);
+  later_.each(visit);
+}
+
+// There is room.
+void timer_heap::add(timer_node* t, std::int64_t when) noexcept {
+  if (count_ >= small_heap && later_.put(t, when)) {
+    t->heap.store(this, std::memory_order_release);
+  } else {
+    append(t, when);
+  }
 }
 
 // There is room.
@@ -114,23 +144,31 @@ void timer_heap::append(timer_node* t, std::int64_t when) noexcept {
 }
 
 void timer_heap::publish() noexcept {
-  next_when_.store(count_ == 0 ? never : entries_[0].when, std::memory_order_release);
-  size_.store(count_, std::memory_order_relaxed);
+  const std::int64_t first = count_ == 0 ? never : entries_[0].when;
+  next_when_.store(std::min(first, later_.earliest()), std::memory_order_release);
+  size_.store(count_ + later_.size(), std::memory_order_relaxed);
 }
 
 bool timer_heap::reserve(std::size_t more) noexcept {
-  if (count_ + more <= capacity_) return true;
+  const std::size_t wanted = count_ + later_.size() + more;
+  if (wanted <= capacity_) return true;
   std::size_t capacity = capacity_ == 0 ? first_capacity : capacity_ * 2;
-  while (capacity < count_ + more) capacity *= 2;
-  auto* entries = static_cast<entry*>(os::map_anonymous(capacity * sizeof(entry)));
-  if (entries == nullptr) return false;
-  if (entries_ != nullptr) {
-    std::memcpy(static_cast<void*>(entries), entries_, count_ * sizeof(entry));
-    ::munmap(entries_, capacity_ * sizeof(entry));
-  }
+  while (capacity < wanted) capacity *= 2;
+  auto* memory =
+      static_cast<entry*>(os::map_anonymous((capacity + entries_before) * sizeof(entry)));
+  if (memory == nullptr) return false;
+  entry* entries = memory + entries_before;
+  if (count_ != 0) std::memcpy(static_cast<void*>(entries), entries_, count_ * sizeof(entry));
+  free_entries();
   entries_ = entries;
   capacity_ = capacity;
   return true;
+}
+
+void timer_heap::free_entries() noexcept {
+  if (entries_ == nullptr) return;
+  ::munmap(entries_ - entries_before, (capacity_ + entries_before) * sizeof(entry));
+  entries_ = nullptr;
 }
 
 void timer_heap::place(std::size_t i, entry e) noexcept {
@@ -185,13 +223,14 @@ void timer_heap::take_out(std::size_t i) noexcept {
 
 bool timer_heap::check_invariants() noexcept {
   lock_.lock();
-  bool good =
-      size_.load() == count_ && next_when_.load() == (count_ == 0 ? never : entries_[0].when);
+  const std::int64_t first = count_ == 0 ? never : entries_[0].when;
+  bool good = size_.load() == count_ + later_.size() && later_.check_invariants() &&
+              next_when_.load() == std::min(first, later_.earliest());
   for (std::size_t i = 0; good && i < count_; ++i) {
-    good = entries_[i].node->pos == i && entries_[i].node->heap.load() == this &&
-           entries_[i].when == entries_[i].node->when &&
+    good = entries_[i].node->pos == i && entries_[i].when == entries_[i].node->when &&
            (i == 0 || entries_[(i - 1) / arity].when <= entries_[i].when);
   }
+  each([&](const timer_node* t, std::int64_t) { good = good && t->heap.load() == this; });
   lock_.unlock();
   return good;
 }

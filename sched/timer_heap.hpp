@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The timers of one P: a 4-ary heap of (when, node) under a lock (rank 1). Type-stable: a P, and
-// with it its heap, is recycled and never freed, so that a node's `heap` pointer may always be
+// The timers of one P: a 4-ary heap of (when, node) under a lock (rank 1), and once that has some
+// hundred entries, buckets for those that are not due soon (timer_buckets.hpp), so that it stays
+// small and with it the number of timers that one touches on its way through it. Type-stable: a P,
+// and with it its heap, is recycled and never freed, so that a node's `heap` pointer may always be
 // locked and looked at.
 //
 // A node is in at most one heap; node->heap says which and changes only under that heap's lock.
-// `next_when` is the earliest deadline, readable by anybody without the lock as a hint: sleeping
-// workers, sysmon and thieves decide by it.
+// `next_when` is the earliest deadline, or that of a timer that has been taken out and was;
+// readable by anybody without the lock as a hint: sleeping workers, sysmon and thieves decide by
+// it.
 #pragma once
 
 #include <atomic>
@@ -14,6 +17,7 @@
 
 #include <weft/detail/spin_lock.hpp>
 #include <weft/detail/timer_node.hpp>
+#include "sched/timer_buckets.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -62,14 +66,19 @@ class timer_heap {
   void publish() noexcept;
   void drop_all() noexcept;
   void append(timer_node* t, std::int64_t when) noexcept;
+  void add(timer_node* t, std::int64_t when) noexcept;
   [[nodiscard]] bool reserve(std::size_t more) noexcept;
+  void free_entries() noexcept;
+  template <class Visit>
+  void each(Visit visit) const;
 
   spin_lock lock_;
   std::atomic<std::int64_t> next_when_{never};
   std::atomic<std::size_t> size_{0};
-  entry* entries_ = nullptr;  // over mmap, grows by doubling, gives back when nearly empty
+  entry* entries_ = nullptr;  // over mmap, grows by doubling; entry 1 begins a line
   std::size_t count_ = 0;
-  std::size_t capacity_ = 0;
+  std::size_t capacity_ = 0;  // room for all timers, those in buckets included
+  timer_buckets later_;
 };
 
 }  // namespace weft::inline v0::detail

@@ -81,6 +81,139 @@ TEST(TimerHeap, AgreesWithASortedListOnRandomOperations) {
   heap.clear();
 }
 
+// Deadlines from nanoseconds to months away, more of them than the heap proper holds: beside a
+// sorted list again, and fired in order.
+class FarTimers : public testing::Test {
+ protected:
+  struct timer : timer_node {
+    timer() {
+      fire = [](timer_node* t, std::int64_t) noexcept {
+        auto* self = static_cast<timer*>(t);
+        self->out_of_order = self->when < self->owner->last_fired;
+        self->owner->last_fired = self->when;
+        self->owner->wrong += self->out_of_order ? 1 : 0;
+      };
+    }
+    FarTimers* owner = nullptr;
+    bool out_of_order = false;
+  };
+
+  std::int64_t some_delay() {
+    const auto bits = random() % 44;
+    return static_cast<std::int64_t>((std::uint64_t{1} << bits) + random() % 1000);
+  }
+  void add(timer* t) {
+    bool ok = false;
+    const std::int64_t when = now + some_delay();
+    const std::int64_t before = heap.next_when();  // who sleeps on it wakes then
+    EXPECT_EQ(heap.insert(t, when, &ok), when < before);
+    ASSERT_TRUE(ok);
+    model.emplace(when, t);
+  }
+  void take(timer* t) {
+    EXPECT_TRUE(heap.remove(t));
+    auto [at, end] = model.equal_range(t->when);
+    while (at != end && at->second != t) ++at;
+    ASSERT_NE(at, end);
+    model.erase(at);
+  }
+  void go_on_to(std::int64_t then) {
+    now = then;
+    last_fired = 0;
+    std::size_t due = 0;
+    while (!model.empty() && model.begin()->first <= now) {
+      model.erase(model.begin());
+      ++due;
+    }
+    ASSERT_EQ(heap.run(now), due);
+    ASSERT_EQ(wrong, 0);
+    ASSERT_GT(heap.next_when(), now);
+  }
+  void compare() {
+    ASSERT_EQ(heap.size(), model.size());
+    ASSERT_LE(heap.next_when(), model.empty() ? weft::detail::never : model.begin()->first);
+    ASSERT_TRUE(heap.check_invariants());
+  }
+
+  std::mt19937_64 random{2024};
+  std::int64_t now = weft::detail::now_ns();
+  std::int64_t last_fired = 0;
+  int wrong = 0;
+  std::multimap<std::int64_t, timer*> model;
+  timer_heap heap;
+};
+
+TEST_F(FarTimers, AgreeWithASortedListOnRandomOperations) {
+  std::vector<timer> nodes(6000);
+  for (timer& t : nodes) t.owner = this;
+  for (int step = 0; step < 60'000; ++step) {
+    timer* t = &nodes[random() % nodes.size()];
+    if (t->heap.load() == nullptr) {
+      add(t);
+    } else if (random() % 4 == 0) {
+      take(t);
+    }
+    if (step % 16 == 0)
+      go_on_to(now + (random() % 64 == 0 ? some_delay() : some_delay() % 100'000));
+    if (step % 2048 == 0) compare();
+    if (HasFatalFailure()) return;
+  }
+  while (!model.empty()) go_on_to(heap.next_when());
+  compare();
+}
+
+// What a server does with time limits: set for each request, and nearly always taken back.
+TEST_F(FarTimers, ThatAreTakenBackLeaveNoTrace) {
+  std::vector<timer> nodes(1000);
+  for (timer& t : nodes) t.owner = this;
+  for (int round = 0; round < 200; ++round) {
+    for (timer& t : nodes) add(&t);
+    for (timer& t : nodes) take(&t);
+    if (round % 50 == 0) compare();
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_EQ(heap.next_when(), weft::detail::never);
+  EXPECT_EQ(heap.run(now + (std::int64_t{1} << 50)), 0U);
+}
+
+TEST_F(FarTimers, MoveToAnotherHeapAndAreForgottenWhenItEnds) {
+  std::vector<timer> nodes(3000);
+  for (timer& t : nodes) t.owner = this;
+  timer_heap from;
+  bool ok = false;
+  for (timer& t : nodes) {
+    const std::int64_t when = now + some_delay();
+    static_cast<void>(from.insert(&t, when, &ok));
+    ASSERT_TRUE(ok);
+    model.emplace(when, &t);
+  }
+  ASSERT_TRUE(from.move_to(heap));
+  EXPECT_EQ(from.size(), 0U);
+  EXPECT_EQ(from.next_when(), weft::detail::never);
+  EXPECT_TRUE(from.check_invariants());
+  compare();
+  for (std::size_t i = 0; i < nodes.size(); i += 3) take(&nodes[i]);
+  go_on_to(now + 1'000'000'000);
+  compare();
+  heap.clear();
+  for (timer& t : nodes) EXPECT_EQ(t.heap.load(), nullptr);
+  EXPECT_EQ(heap.next_when(), weft::detail::never);
+}
+
+// A burst's memory goes back, and the heap works as before.
+TEST_F(FarTimers, ABurstOfThemIsFollowedByQuietWork) {
+  std::vector<timer> nodes(100'000);
+  for (timer& t : nodes) t.owner = this;
+  for (int round = 0; round < 3; ++round) {
+    for (timer& t : nodes) add(&t);
+    compare();
+    go_on_to(now + (std::int64_t{1} << 45));
+    compare();
+    EXPECT_EQ(heap.size(), 0U);
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(TimerHeap, APeriodicTimerDropsMissedTicksAndDoesNotDrift) {
   timer_heap heap;
   counted t;
