@@ -188,7 +188,7 @@ struct abandonment {
 void abandon_step(fiber_core* g, void* context) {
   auto* a = static_cast<abandonment*>(context);
   const fiber_state state = g->state.load(std::memory_order_acquire);
-  if (state == fiber_state::dead || g->rt != a->rt) return;
+  if (state == fiber_state::dead || runtime_of(g) != a->rt) return;
   if (state == fiber_state::waiting) {
     if (unlink_waiters(g) || unlink_joiner(g)) wait_for_waker(g);
   } else if (state == fiber_state::runnable && g->stack_lo != nullptr) {
@@ -199,7 +199,9 @@ void abandon_step(fiber_core* g, void* context) {
 
 void reclaim_step(fiber_core* g, void* context) {
   auto* a = static_cast<abandonment*>(context);
-  if (g->state.load(std::memory_order_acquire) == fiber_state::dead || g->rt != a->rt) return;
+  if (g->state.load(std::memory_order_acquire) == fiber_state::dead || runtime_of(g) != a->rt) {
+    return;
+  }
   g->state.store(fiber_state::dead, std::memory_order_relaxed);
   if (g->stack_lo != nullptr) {
     if ((g->flags & fiber_is_watched) != 0) {
@@ -410,9 +412,9 @@ void runtime_stop(std::unique_ptr<runtime_state> rt) {
   }
   for (processor* p : rt->procs) return_processor(p);
   strike_off(rt.get());
+  stack_guard_report();  // while the stacks that it counts are there
   stack_pool_shrink();
   fiber_pool_shrink();
-  stack_guard_report();
   log_stack_use();
 }
 
