@@ -161,7 +161,9 @@ fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t alig
   machine* m = this_machine();
   fiber_core* g = nullptr;
   if (m != nullptr && m->rt == rt) {
-    if (rt->stopping.load(std::memory_order_relaxed)) [[unlikely]]
+    // (In a section a timer is being fired, under its heap's lock: the fiber leaves later.)
+    const bool may_leave = m->in_rt.load(std::memory_order_relaxed) == 0;
+    if (may_leave && rt->stopping.load(std::memory_order_relaxed)) [[unlikely]]
       checkpoint();
     const rt_section section(m);
     processor* p = section.p();

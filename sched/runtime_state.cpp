@@ -249,6 +249,8 @@ void abandon_all(runtime_state* rt) {
     static_cast<void>(p->mailbox.pop(~0U));
   }
   static_cast<void>(rt->inject.pop(~0U));
+  // From here on nothing of it runs: what closures own may wait for its fibers, and must not.
+  strike_off(rt);
   fiber_visit(&reclaim_step, &a);
   if (a.count > 0 && debug_option("leaks") != nullptr) {
     log_format("weft: %llu fibers abandoned at the end of the runtime",
@@ -411,7 +413,6 @@ void runtime_stop(std::unique_ptr<runtime_state> rt) {
     rt->root.destroy(rt->root.context);
   }
   for (processor* p : rt->procs) return_processor(p);
-  strike_off(rt.get());
   stack_guard_report();  // while the stacks that it counts are there
   stack_pool_shrink();
   fiber_pool_shrink();
