@@ -5,6 +5,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 
 #include "runtime/os.hpp"
 
@@ -69,12 +70,16 @@ char* chunk_map(chunk_owner owner, const char* name) noexcept {
     ::munmap(base, chunk_bytes);
     return nullptr;
   }
+  // Neither has to work (a kernel without huge pages, or without names), and a fiber that starts
+  // another keeps its errno.
+  const int saved_errno = errno;
   ::madvise(base, chunk_bytes, MADV_NOHUGEPAGE);  // one touched page must not become 2 MiB
 #ifdef PR_SET_VMA
   ::prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, base, chunk_bytes, name);
 #else
   static_cast<void>(name);
 #endif
+  errno = saved_errno;
   e->store(owner.index * 4 + static_cast<std::uint32_t>(owner.use), std::memory_order_release);
   return base;
 }

@@ -41,8 +41,8 @@ static_assert(std::uint64_t{max_arenas} * numbers_an_arena <= UINT32_MAX);
 // A number plus one; 0: none.
 using arena_id = std::uint32_t;
 
-// A chunk cut into stacks of one class. Under the depot's lock, but base, stack_class and canary:
-// they are written before the chunk is published, and stay while there are stacks in it.
+// A chunk cut into stacks of one class. Under the depot's lock, but stack_class and canary: they
+// are written before the chunk is published, and stay while there are stacks in it.
 struct arena {
   char* base;
   int stack_class;
@@ -339,18 +339,24 @@ arena_id take_empty_locked(const char* lo) noexcept {
 
 // --- trimming
 
+constexpr std::size_t most_at_once = 64;
+// If all of it is in memory, to give that up takes some 100 us.
+constexpr std::size_t most_bytes_at_once = 4U << 20;
+
 // The oldest unwanted stacks of a class lose their pages. True: there may be more.
 bool trim_some(int stack_class) noexcept {
-  std::array<char*, 64> batch{};
+  const std::size_t most =
+      std::min<std::size_t>(most_at_once, most_bytes_at_once / class_size(stack_class));
+  std::array<char*, most_at_once> batch{};
   std::size_t n = 0;
   pool.lock.lock();
-  while (n < batch.size() && (batch[n] = pop_oldest_locked(stack_class)) != nullptr) ++n;
+  while (n < most && (batch[n] = pop_oldest_locked(stack_class)) != nullptr) ++n;
   pool.lock.unlock();
   if (n == 0) return false;
   for (std::size_t i = 0; i < n; ++i) {
     ::madvise(batch[i], stack_cache::usable_size(stack_class), MADV_DONTNEED);
   }
-  std::array<arena_id, 64> empty{};
+  std::array<arena_id, most_at_once> empty{};
   std::size_t n_empty = 0;
   pool.lock.lock();
   for (std::size_t i = 0; i < n; ++i) {
@@ -358,12 +364,12 @@ bool trim_some(int stack_class) noexcept {
     if (const arena_id id = take_empty_locked(batch[i])) empty[n_empty++] = id;
   }
   pool.lock.unlock();
-  if (n_empty == 0) return n == batch.size();
+  if (n_empty == 0) return n == most;
   for (std::size_t i = 0; i < n_empty; ++i) chunk_unmap(arena_at(empty[i]).base);
   pool.lock.lock();
   for (std::size_t i = 0; i < n_empty; ++i) put_free_number_locked(empty[i]);
   pool.lock.unlock();
-  return n == batch.size();
+  return n == most;
 }
 
 bool trim_slice() noexcept {
@@ -386,7 +392,7 @@ std::uint64_t resident_bytes(const char* base, std::size_t size) noexcept {
   for (std::size_t at = 0; at < size; at += step) {
     const std::size_t part = std::min(step, size - at);
     // (Gone meanwhile: nothing of it is.)
-    if (::mincore(const_cast<char*>(base) + at, part, pages.data()) != 0) return n;
+    if (::mincore(const_cast<char*>(base) + at, part, pages.data()) != 0) return 0;
     const std::size_t count = part / page;
     for (std::size_t i = 0; i < count; ++i) n += pages[i] & 1U;
   }
@@ -588,7 +594,7 @@ std::int64_t trim_period_ns() noexcept {
     const char* text = debug_option("trim");
     const std::int64_t ns = text == nullptr ? -1 : parse_duration_ns(text);
     if (ns < 0) return std::int64_t{1'000'000'000};
-    return ns == 0 ? never : ns;
+    return ns == 0 || ns > never / 2 ? never : ns;  // (it is added to the clock's)
   }();
   return period;
 }
@@ -596,10 +602,12 @@ std::int64_t trim_period_ns() noexcept {
 bool is_stack_guard(const void* address, stack_memory* which) noexcept {
   const arena_id id = arena_of(address);
   if (id == 0) return false;
-  const arena& a = arena_at(id);
-  const std::size_t i = offset_in_chunk(address) / class_size(a.stack_class);
-  *which = {stack_in(a, i), stack_cache::usable_size(a.stack_class)};
-  return offset_in_chunk(address) % class_size(a.stack_class) < guard_size(a.stack_class);
+  const int stack_class = arena_at(id).stack_class;
+  const std::size_t within = offset_in_chunk(address) % class_size(stack_class);
+  const char* base = static_cast<const char*>(address) - within;
+  *which = {const_cast<char*>(base) + guard_size(stack_class),
+            stack_cache::usable_size(stack_class)};
+  return within < guard_size(stack_class);
 }
 
 bool has_canary(const char* lo) noexcept {

@@ -57,7 +57,9 @@ void print_all(runtime_state* rt) noexcept {
       [](fiber_core* g, void* arg) {
         auto* ctx = static_cast<context*>(arg);
         const fiber_state s = g->state.load(std::memory_order_acquire);
-        if (g->rt != ctx->rt || (s != fiber_state::waiting && s != fiber_state::runnable)) return;
+        if (runtime_of(g) != ctx->rt || (s != fiber_state::waiting && s != fiber_state::runnable)) {
+          return;
+        }
         if (++ctx->printed > 1000) return;
         write_error("\n");
         print_fiber(g, false, true);
@@ -77,14 +79,10 @@ void check_deadlock(runtime_state* rt) noexcept {
   if (!all_ours && !forced && !report) return;
   // Looked at once more after the slow part: a thread may have come and gone.
   if (!nothing_can_happen(rt)) return;
-  static std::atomic<bool> told{false};
-  if (told.exchange(true)) return;
+  if (rt->deadlock_told.exchange(true)) return;
   write_error("fatal error: all fibers are asleep - deadlock!\n");
   print_all(rt);
-  if (!all_ours && !forced) {
-    told.store(false);
-    return;
-  }
+  if (!all_ours && !forced) return;
   if (debug_option("abort") != nullptr) std::abort();
   ::_exit(2);
 }

@@ -94,6 +94,8 @@ void recycle(processor* p, fiber_core* g) noexcept {
 WEFT_INLINE void reset(fiber_core* g, runtime_state* rt, const void* site,
                        std::uint64_t parent_id) noexcept {
   g->m.store(nullptr, std::memory_order_relaxed);  // one that ended never switched away itself
+  // In this order, for a holder that finds ours in rt; its barrier orders them for the processor.
+  std::atomic_signal_fence(std::memory_order_release);
   std::atomic_ref<runtime_state*>(g->rt).store(rt, std::memory_order_relaxed);
   note_origin(g, site, parent_id);
   g->stack_lo = nullptr;
@@ -159,7 +161,9 @@ fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t alig
   machine* m = this_machine();
   fiber_core* g = nullptr;
   if (m != nullptr && m->rt == rt) {
-    if (rt->stopping.load(std::memory_order_relaxed)) [[unlikely]]
+    // (In a section a timer is being fired, under its heap's lock: the fiber leaves later.)
+    const bool may_leave = m->in_rt.load(std::memory_order_relaxed) == 0;
+    if (may_leave && rt->stopping.load(std::memory_order_relaxed)) [[unlikely]]
       checkpoint();
     const rt_section section(m);
     processor* p = section.p();

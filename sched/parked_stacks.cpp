@@ -32,6 +32,13 @@ void give_pages_back(const fiber_core* g) noexcept {
   if (end > lo) ::madvise(g->stack_lo, end - lo, MADV_DONTNEED);
 }
 
+// Changes when anything has run: an M looks around before it sleeps.
+std::uint32_t looks_around(const runtime_state* rt) noexcept {
+  std::uint32_t sum = 0;
+  for (const processor* p : rt->procs) sum += p->looks.load(std::memory_order_relaxed);
+  return sum;
+}
+
 }  // namespace
 
 parked_stacks::parked_stacks(const runtime_state* rt) noexcept : rt_(rt) {
@@ -55,16 +62,20 @@ void parked_stacks::look_at(fiber_core* g) noexcept {
 }
 
 void parked_stacks::trim_candidates() noexcept {
-  candidates_.visit_held([this](fiber_core* g) {
-    if (runtime_of(g) != rt_) return;  // another runtime ends when it likes
-    g->futex_word.store(trimmed, std::memory_order_relaxed);
-    give_pages_back(g);
-  });
+  candidates_.visit_held(
+      [this](fiber_core* g) { return runtime_of(g) == rt_; },  // another one ends when it likes
+      [](fiber_core* g) {
+        g->futex_word.store(trimmed, std::memory_order_relaxed);
+        give_pages_back(g);
+      });
 }
 
 void parked_stacks::look(std::int64_t now) noexcept {
   if (now < due_ || due_ == never) return;
-  if (next_slab_ == 0) found_new_ = false;
+  if (next_slab_ == 0) {
+    found_new_ = false;
+    looks_before_ = looks_around(rt_);
+  }
   const bool more = fiber_visit_slab(
       next_slab_++,
       [](fiber_core* g, void* self) { static_cast<parked_stacks*>(self)->look_at(g); }, this);
@@ -79,7 +90,9 @@ void parked_stacks::look(std::int64_t now) noexcept {
 }
 
 std::int64_t parked_stacks::due() const noexcept {
-  return next_slab_ != 0 || found_new_ ? due_ : never;
+  // (What has run since the last round began may have parked behind its back.)
+  const bool more = next_slab_ != 0 || found_new_ || looks_around(rt_) != looks_before_;
+  return more ? due_ : never;
 }
 
 }  // namespace weft::inline v0::detail

@@ -6,8 +6,8 @@
 //
 // How long a fiber has been parked is told by its futex_word, which only plain threads wait on and
 // which each park sets to 0: a round over all fibers makes it 1, the next one 2. Rounds are a
-// period apart and take two hundredths of a core at most; when one has found nothing new, no more
-// are due until a worker has been busy.
+// period apart and take two hundredths of a core at most; when one has found nothing new, and
+// nothing has run since it began, no more are due.
 #pragma once
 
 #include <cstddef>
@@ -42,7 +42,8 @@ class parked_stacks {
   hold candidates_{&mark_};
   std::size_t next_slab_ = 0;
   std::int64_t due_ = 0;
-  bool found_new_ = true;  // in this round, or the last
+  std::uint32_t looks_before_ = 0;  // this round, or the last
+  bool found_new_ = true;           // in it
 };
 
 }  // namespace weft::inline v0::detail

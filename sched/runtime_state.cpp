@@ -188,7 +188,7 @@ struct abandonment {
 void abandon_step(fiber_core* g, void* context) {
   auto* a = static_cast<abandonment*>(context);
   const fiber_state state = g->state.load(std::memory_order_acquire);
-  if (state == fiber_state::dead || g->rt != a->rt) return;
+  if (state == fiber_state::dead || runtime_of(g) != a->rt) return;
   if (state == fiber_state::waiting) {
     if (unlink_waiters(g) || unlink_joiner(g)) wait_for_waker(g);
   } else if (state == fiber_state::runnable && g->stack_lo != nullptr) {
@@ -199,7 +199,9 @@ void abandon_step(fiber_core* g, void* context) {
 
 void reclaim_step(fiber_core* g, void* context) {
   auto* a = static_cast<abandonment*>(context);
-  if (g->state.load(std::memory_order_acquire) == fiber_state::dead || g->rt != a->rt) return;
+  if (g->state.load(std::memory_order_acquire) == fiber_state::dead || runtime_of(g) != a->rt) {
+    return;
+  }
   g->state.store(fiber_state::dead, std::memory_order_relaxed);
   if (g->stack_lo != nullptr) {
     if ((g->flags & fiber_is_watched) != 0) {
@@ -247,6 +249,8 @@ void abandon_all(runtime_state* rt) {
     static_cast<void>(p->mailbox.pop(~0U));
   }
   static_cast<void>(rt->inject.pop(~0U));
+  // From here on nothing of it runs: what closures own may wait for its fibers, and must not.
+  strike_off(rt);
   fiber_visit(&reclaim_step, &a);
   if (a.count > 0 && debug_option("leaks") != nullptr) {
     log_format("weft: %llu fibers abandoned at the end of the runtime",
@@ -409,10 +413,9 @@ void runtime_stop(std::unique_ptr<runtime_state> rt) {
     rt->root.destroy(rt->root.context);
   }
   for (processor* p : rt->procs) return_processor(p);
-  strike_off(rt.get());
+  stack_guard_report();  // while the stacks that it counts are there
   stack_pool_shrink();
   fiber_pool_shrink();
-  stack_guard_report();
   log_stack_use();
 }
 

@@ -68,6 +68,7 @@ class runtime_state {
   alignas(cache_line) std::atomic<int> spinning{0};  // Ms looking for work
   alignas(cache_line) std::atomic<int> detached{0};  // Ms in user code or blocking calls, P taken
   std::atomic<bool> stopping{false};
+  std::atomic<bool> deadlock_told{false};  // and nothing has run since
   inject_queue inject;
   std::atomic<std::int64_t> coarse_now{0};  // set by sysmon and by workers that read the clock
   std::atomic<std::uint64_t> handoffs{0};

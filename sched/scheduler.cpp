@@ -443,6 +443,9 @@ void schedule_loop(machine* m) noexcept {
       continue;
     }
     wait_until_left(g);
+    // (When all sleep, whoever wakes comes this way.)
+    if (m->rt->deadlock_told.load(std::memory_order_relaxed)) [[unlikely]]
+      m->rt->deadlock_told.store(false, std::memory_order_relaxed);
     prepare_dispatch(m, m->p, g);
     switch_to(&m->g0, g);
     m->current = &m->g0;

@@ -8,7 +8,7 @@
 //   holder:                              waker, dispatcher:
 //     CAS m: null -> mark                  state = runnable
 //     heavy barrier                        hand over through a queue
-//     read state: waiting?                 read m: null?   (else wait, and read again)
+//     read state: waiting?, and rt         read m: null?   (else wait, and read again)
 //     heavy barrier                        m = M, state = running
 //     read m: mark?
 //     ... the stack is the holder's ...
@@ -27,6 +27,12 @@
 // has the right to overwrite it. Each holder has a mark of its own: two never take theirs for the
 // other's. What is read and written under the mark is ordered by m (acquire, release); `state`
 // needs no order but the barriers'.
+// A G may become that of another fiber, of another runtime, at any time until it is held; one that
+// starts for the first time is dispatched without a look at m. So whose it is, `belongs`, is asked
+// between the barriers: whoever makes it anew writes m = null before rt, so a holder that reads the
+// new rt, and then passes the second barrier, does not find an older mark. A mark that is younger
+// than that null comes with a state that is as young (the first barrier), and if that is `waiting`,
+// the first start is over, and the argument above holds.
 //
 // A holder that does not get on keeps a woken fiber, and the P that is to run it, waiting: it does
 // what it does at once, and to few fibers at a time. It must be over before the fiber's runtime
@@ -56,14 +62,16 @@ class basic_stack_hold {
   /// One to be held, perhaps.
   void add(Fiber* g) noexcept { fibers_[size_++] = g; }
 
-  /// Tries to hold those that were added, calls visit(g) for each one that it got, and lets it go.
-  template <class Visit>
-  void visit_held(Visit visit) noexcept {
+  /// Tries to hold those that were added and of which belongs(g) is true, an atomic look at whose
+  /// it is; calls visit(g) for each one that it got, and lets it go.
+  template <class Belongs, class Visit>
+  void visit_held(Belongs belongs, Visit visit) noexcept {
     keep_if([this](Fiber* g) { return mark(g); });
     if (size_ == 0) return;
     Sync::heavy_barrier();
-    keep_if([this](Fiber* g) {
-      return g->state.load(std::memory_order_relaxed) == fiber_state::waiting || unmark(g);
+    keep_if([&](Fiber* g) {
+      const bool waits = g->state.load(std::memory_order_relaxed) == fiber_state::waiting;
+      return (waits && belongs(g)) || unmark(g);
     });
     if (size_ == 0) return;
     Sync::heavy_barrier();

@@ -60,8 +60,12 @@ class parked_fibers {
  private:
   static constexpr std::size_t at_once = 16;
 
+  [[nodiscard]] bool is_ours(detail::fiber_core* g) const { return detail::runtime_of(g) == rt_; }
+
   void look_at(detail::fiber_core* g) {
-    if (g->state.load(std::memory_order_relaxed) != detail::fiber_state::waiting) return;
+    if (g->state.load(std::memory_order_relaxed) != detail::fiber_state::waiting || !is_ours(g)) {
+      return;
+    }
     candidates_.add(g);
     if (candidates_.full()) add_candidates();
   }
@@ -69,11 +73,12 @@ class parked_fibers {
   void add_candidates() {
     std::array<detail::stack_use, at_once> found{};
     std::size_t n = 0;
-    candidates_.visit_held([&](detail::fiber_core* g) {
-      if (detail::runtime_of(g) != rt_ || (g->flags & detail::fiber_is_watched) == 0) return;
-      found[n++] = {g->site, g->stack_class, 1,
-                    detail::bytes_in_memory(g->stack_class, g->stack_lo)};
-    });
+    candidates_.visit_held([this](detail::fiber_core* g) { return is_ours(g); },
+                           [&](const detail::fiber_core* g) {
+                             if ((g->flags & detail::fiber_is_watched) == 0) return;
+                             found[n++] = {g->site, g->stack_class, 1,
+                                           detail::bytes_in_memory(g->stack_class, g->stack_lo)};
+                           });
     for (std::size_t i = 0; i < n; ++i) add(*table_, found[i]);
   }
 

@@ -302,14 +302,18 @@ struct pool_core_impl {
   }
 
   void destroy(pool_node* n) noexcept {
+    // Whoever destroys the last object of a closed pool ends the core: once n is off the list, and
+    // not the last, nothing of the core is touched.
+    const pool_core::operations* const how = ops;
+    pool_core* const ended = core;
     registry.lock();
     (n->all_prev != nullptr ? n->all_prev->all_next : all) = n->all_next;
     if (n->all_next != nullptr) n->all_next->all_prev = n->all_prev;
     ++destroyed;
     const bool last = orphaned && all == nullptr;
     registry.unlock();
-    ops->destroy(n);
-    if (last) ops->dispose(core);
+    how->destroy(n);
+    if (last) how->dispose(ended);
   }
 
   // --- slow paths
@@ -346,7 +350,10 @@ struct pool_core_impl {
         const processor* p = section.p();
         if (p == nullptr || p->serial >= max_procs) return false;
         pool_cache* c = cache_of(p);
-        if (c == nullptr && fresh != nullptr) c = install(p, fresh.release());
+        if (c == nullptr && fresh != nullptr) {
+          if (!install(p, fresh.get())) return false;
+          c = fresh.release();
+        }
         if (c != nullptr) {
           if (!c->gate.enter<native_sync>()) return false;
           give_cached(c, n);
@@ -359,11 +366,17 @@ struct pool_core_impl {
     }
   }
 
-  pool_cache* install(const processor* p, pool_cache* c) noexcept {
-    // release: pairs with shut_gates
-    caches[p->serial].store(c, std::memory_order_release);
-    any_cache.store(true, std::memory_order_release);
-    return c;
+  /// False: the pool is closed. Under the lock, so that close() either sees the cache or is seen.
+  bool install(const processor* p, pool_cache* c) noexcept {
+    lock.lock();
+    const bool open = !closed.load(std::memory_order_relaxed);
+    if (open) {
+      // release: pairs with shut_gates
+      caches[p->serial].store(c, std::memory_order_release);
+      any_cache.store(true, std::memory_order_release);
+    }
+    lock.unlock();
+    return open;
   }
 
   // --- the end of the pool
@@ -397,15 +410,19 @@ struct pool_core_impl {
     }
   };
 
+  // Others may give objects back meanwhile: none is to be left where nobody will look again.
   void close() noexcept {
     while (ageing.exchange(true, std::memory_order_acquire)) ::sched_yield();
     lock.lock();
-    closed.store(true, std::memory_order_relaxed);
+    closed.store(true, std::memory_order_relaxed);  // from here on no new cache, nothing `loose`
+    lock.unlock();
+    pool_node* gone = empty_caches();  // and then no chains either: they come out of caches
+    lock.lock();
     pool_node* chain = std::exchange(chains, nullptr);
     pool_node* old_chain = std::exchange(old_chains, nullptr);
-    pool_node* gone = concat(std::exchange(loose, nullptr), std::exchange(old_loose, nullptr));
+    gone = concat(std::exchange(loose, nullptr), gone);
+    gone = concat(std::exchange(old_loose, nullptr), gone);
     lock.unlock();
-    gone = concat(gone, empty_caches());
     destroy_list(gone);
     destroy_chains(chain);
     destroy_chains(old_chain);

@@ -18,7 +18,9 @@
 #include <weft/worker_pool.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
+#include <utility>
 
 #include <weft/clock.hpp>
 #include <weft/detail/relaxed.hpp>
@@ -37,9 +39,9 @@ namespace {
 /// it.
 struct runner : timer_node {
   worker_pool_impl* pool = nullptr;
-  relaxed<const void*> site{nullptr};  // null: it runs nothing
-  relaxed<std::int64_t> since{0};
-  runner* next = nullptr;  // under the pool's guard
+  std::atomic<const void*> site{nullptr};  // null: it runs nothing; whoever reads it, acquires...
+  relaxed<std::int64_t> since{0};          // ...this, which is of that task or of a later one
+  runner* next = nullptr;                  // under the pool's guard
   runner* prev = nullptr;
 };
 
@@ -71,6 +73,7 @@ struct worker_pool_impl : worker_pool_base {
   std::size_t idle_workers = 0;
   std::size_t callers = 0;  // that run a task themselves, or are about to
   std::size_t reports = 0;  // fibers that call on_suspicious
+  std::size_t endings = 0;  // of runtimes, after which all was forgotten
   worker_pool_stats figures;
 
   // Counted without the guard.
@@ -81,7 +84,8 @@ struct worker_pool_impl : worker_pool_base {
 
   [[nodiscard]] bool has_room() const noexcept {
     const std::size_t free_workers = idle_workers + (max - std::min(max, workers));
-    return queued + reserved < options.queue + free_workers;
+    const std::size_t taken = queued + reserved;
+    return taken < free_workers || taken - free_workers < options.queue;  // (any size will do)
   }
   [[nodiscard]] bool finished() const noexcept {
     return closed && queued == 0 && reserved == 0 && workers == 0 && callers == 0 && reports == 0;
@@ -135,6 +139,7 @@ struct worker_pool_impl : worker_pool_base {
   /// The runtime has ended: of what was under way nothing will go on.
   [[nodiscard]] std::size_t forget_abandoned() noexcept {
     const std::size_t lost = queued + reserved + (workers - std::min(workers, idle_workers));
+    ++endings;
     first = last = nullptr;
     runners = nullptr;
     queued = reserved = workers = idle_workers = callers = reports = 0;
@@ -178,6 +183,7 @@ struct worker_pool_impl : worker_pool_base {
   // --- the end
 
   void close() noexcept;
+  void give_up_lost() noexcept;
   result<void> drain(cancel_node* node);
 };
 
@@ -201,6 +207,10 @@ running_task describe(const void* site, std::int64_t since, std::int64_t now) no
   return {text.file, text.line, text.function, std::chrono::nanoseconds(now - since)};
 }
 
+/// The entry of a task that has begun: if its worker is abandoned, the closure stays as it is, like
+/// that of a fiber that has begun (what is left of it may wait for fibers that are gone as well).
+void begun(fiber_core* /*g*/, entry_op /*op*/) {}
+
 }  // namespace
 
 // --- the runtime
@@ -221,6 +231,7 @@ runtime_state* worker_pool_impl::bind() noexcept {
     if (bound != nullptr) {
       lost = forget_abandoned();
       grant(woken);  // plain threads may have waited since then
+      wake_drainers(woken);
     }
     rt_serial.store(now->serial, std::memory_order_relaxed);
     rt.store(now, std::memory_order_release);
@@ -352,18 +363,22 @@ void worker_pool_impl::start_min_workers() {
 void worker_pool_impl::run_in_caller(fiber_core* g) {
   struct scope_of_run {
     worker_pool_impl* pool;
+    std::size_t endings = 0;
     runner self;
     explicit scope_of_run(worker_pool_impl* p) : pool(p) {
       self.pool = p;
       p->guard.lock.lock();
+      endings = p->endings;
       p->link(&self);
       p->guard.lock.unlock();
     }
     ~scope_of_run() {
       wake_list woken;
       pool->guard.lock.lock();
-      pool->unlink(&self);
-      count_down(pool->callers);
+      if (endings == pool->endings) {  // else it is in no list, and its neighbours are gone
+        pool->unlink(&self);
+        count_down(pool->callers);
+      }
       pool->wake_drainers(woken);
       pool->guard.lock.unlock();
       woken.ready();
@@ -390,28 +405,27 @@ fiber_core* worker_pool_impl::next_task(runner& self) noexcept {
   wake_list woken;
   bool timed_out = false;
   guard.lock.lock();
-  for (;;) {
-    fiber_core* g = pop();
-    if (g == nullptr && !closed && !(timed_out && workers > options.min_workers)) {
-      g = wait_for_task(timed_out);
-      if (g != nullptr) return g;
-      guard.lock.lock();
-      continue;
-    }
-    if (g != nullptr) {
-      grant(woken);
-    } else {
-      unlink(&self);
-      --workers;
-      wake_drainers(woken);
-    }
-    guard.lock.unlock();
-    woken.ready();
-    return g;
+  fiber_core* g = pop();
+  while (g == nullptr && !closed && !(timed_out && workers > options.min_workers)) {
+    g = wait_for_task(timed_out);
+    if (g != nullptr) return g;
+    g = pop();
   }
+  if (g != nullptr) {
+    grant(woken);
+  } else {
+    // No room is lost or won: an idle worker less, and one more that may be started.
+    unlink(&self);
+    --workers;
+    wake_drainers(woken);
+  }
+  guard.lock.unlock();
+  woken.ready();
+  return g;
 }
 
-/// Guard held; not when it returns. Null: look again.
+/// Guard held; not when it returns a task. Null: look again, still in the section in which the
+/// worker ceased to be idle, so that nobody sees a pool without room meanwhile.
 fiber_core* worker_pool_impl::wait_for_task(bool& timed_out) noexcept {
   const std::int64_t deadline =
       workers > options.min_workers ? deadline_in(options.idle_timeout) : never;
@@ -433,11 +447,12 @@ fiber_core* worker_pool_impl::wait_for_task(bool& timed_out) noexcept {
   park_wait(self);
   if (extras.needed()) extras.disarm();
   timed_out = extras.needed() && self->wake_param == extras.token();
-  if (!timed_out) return static_cast<fiber_core*>(w.slot);
+  if (!timed_out && w.slot != nullptr) return static_cast<fiber_core*>(w.slot);
   guard.lock.lock();
-  idle.remove(&w);
-  --idle_workers;
-  guard.lock.unlock();
+  if (timed_out) {  // (else closed, and counted already)
+    idle.remove(&w);
+    --idle_workers;
+  }
   return nullptr;
 }
 
@@ -445,21 +460,23 @@ void worker_pool_impl::run(runner& self, fiber_core* g) {
   const void* task_site = g->site;
   const std::int64_t since = now_ns();
   const std::int64_t limit = options.suspicious_after.count();
-  self.site = task_site;
   self.since = since;
+  self.site.store(task_site, std::memory_order_release);  // pairs with running()
   if (limit > 0) {
     self.fire = &fire;
     static_cast<void>(timer_start(&self, deadline_after(limit)));
   }
   fiber_take_labels(current_fiber(), g);  // as if the submitter had started it
   std::exception_ptr thrown;
+  const auto entry = std::exchange(g->entry, &begun);
   try {
-    g->entry(g, entry_op::run);
+    entry(g, entry_op::run);
   } catch (...) {
     thrown = std::current_exception();
   }
+  if (g->entry != nullptr) g->entry = entry;  // there is a closure or result to be destroyed
   if (limit > 0) static_cast<void>(timer_stop(&self));
-  self.site = nullptr;
+  self.site.store(nullptr, std::memory_order_relaxed);
   done.fetch_add(1, std::memory_order_relaxed);
   fiber_finish_unstarted(g);
   if (thrown) report_failure(task_site, thrown);
@@ -479,7 +496,7 @@ void worker_pool_impl::report_failure(const void* task_site, const std::exceptio
 /// Under the heap's lock: the user's function gets a fiber of its own.
 void worker_pool_impl::fire(timer_node* t, std::int64_t /*now*/) noexcept {
   const auto* r = static_cast<const runner*>(t);
-  r->pool->report_suspicious(r->site, r->since);
+  r->pool->report_suspicious(r->site.load(std::memory_order_relaxed), r->since);
 }
 
 void worker_pool_impl::report_suspicious(const void* task_site, std::int64_t since) noexcept {
@@ -533,8 +550,20 @@ void worker_pool_impl::close() noexcept {
   woken.ready();
 }
 
+/// What was under way in a runtime that has ended will not end: nobody is to wait for it.
+void worker_pool_impl::give_up_lost() noexcept {
+  wake_list woken;
+  guard.lock.lock();
+  const std::size_t lost = runtime_is_there() ? 0 : forget_abandoned();
+  wake_drainers(woken);
+  guard.lock.unlock();
+  woken.ready();
+  if (lost != 0) report_lost(lost);
+}
+
 result<void> worker_pool_impl::drain(cancel_node* node) {
   close();
+  give_up_lost();
   wake_extras extras(node, never);
   if (auto e = extras.check()) return failure(e);
   guard.lock.lock();
@@ -571,12 +600,7 @@ worker_pool::worker_pool(worker_pool_options o, std::source_location where) {
 worker_pool::~worker_pool() {
   detail::worker_pool_impl& p = impl_of(base_);
   if (std::uncaught_exceptions() > p.uncaught) cancel();
-  p.close();
-  if (p.runtime_is_there()) {
-    static_cast<void>(p.drain(nullptr));
-  } else if (const std::size_t lost = p.forget_abandoned(); lost != 0) {
-    detail::report_lost(lost);
-  }
+  static_cast<void>(p.drain(nullptr));
   delete &p;
 }
 
@@ -633,7 +657,7 @@ std::vector<running_task> worker_pool::running(std::chrono::nanoseconds for_at_l
     p.guard.lock.lock();
     for (const detail::runner* r = p.runners; r != nullptr && fits; r = r->next) {
       fits = all.size() < all.capacity();
-      const void* site = r->site;
+      const void* site = r->site.load(std::memory_order_acquire);  // before `since`: see run()
       if (fits && site != nullptr) all.push_back({site, r->since});
     }
     p.guard.lock.unlock();

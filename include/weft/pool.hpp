@@ -186,11 +186,11 @@ class pool {
  public:
   using handle = pooled<T>;
 
-  explicit pool(pool_options<T> o = {}) : state_(new state(std::move(o))) {}
+  explicit pool(pool_options<T> o = {}) : state_(new state(std::move(*detail::launder_ptr(&o)))) {}
   /// Objects are what `make` returns.
   template <std::invocable F>
     requires std::convertible_to<F, std::function<T()>>
-  explicit pool(F make) : pool(pool_options<T>{.make = std::move(make)}) {}
+  explicit pool(F make) : pool(pool_options<T>{.make = std::move(*detail::launder_ptr(&make))}) {}
   pool(const pool&) = delete;
   pool& operator=(const pool&) = delete;
   /// Destroys the objects in the pool. Objects that are out are an error: they are reported in the

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A token bucket: `rate` tokens a second flow in, at most `burst` are kept, an event takes n of
-// them. Over any span of time no more than burst + rate * span events are let through. Modelled on
-// golang.org/x/time/rate (Allow, Wait, Reserve).
+// them. Over any span of time no more than burst + rate * span events are let through (one that
+// waited, and woke late, counts from when its turn was). Modelled on golang.org/x/time/rate (Allow,
+// Wait, Reserve).
 //
 //   weft::rate_limiter limiter(100, 10);                    // 100 a second, 10 at once
 //   if (!limiter.try_acquire()) return too_many_requests();  // or

@@ -22,6 +22,7 @@
 #include <exception>
 #include <functional>
 #include <optional>
+#include <source_location>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -30,6 +31,7 @@
 #include <weft/context.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/outcome.hpp>
+#include <weft/detail/runtime_hooks.hpp>
 #include <weft/error.hpp>
 
 namespace weft::inline v0 {
@@ -105,10 +107,15 @@ class retry_loop {
   std::size_t attempt_ = 1;  // the one under way
 };
 
+/// What comes back from a function that returns R: an outcome always by value, as each attempt's is
+/// kept in our frame until it is judged.
+template <class R>
+using retried = std::conditional_t<outcome_of<R>::tells, std::remove_cvref_t<R>, R>;
+
 /// Attempts until the loop has enough; the last one's result or exception. What the user's
 /// predicates throw goes straight out.
 template <class Call>
-std::invoke_result_t<Call&> retry_run(retry_loop& loop, Call& call) {
+retried<std::invoke_result_t<Call&>> retry_run(retry_loop& loop, Call& call) {
   using R = std::invoke_result_t<Call&>;
   for (;;) {
     std::exception_ptr thrown;
@@ -149,7 +156,8 @@ outcome_of<std::invoke_result_t<Call&>>::type retry_result(retry_loop& loop, Cal
 
 /// The types are told by the call itself, as the closure may be an lvalue.
 template <class F>
-[[nodiscard]] WEFT_INLINE auto retry_in(const context& ctx, const retry_options& o, F* fn) {
+[[nodiscard]] WEFT_INLINE auto retry_in(const context& ctx, const retry_options& o, F* fn,
+                                        const std::source_location& where) {
   retry_loop loop(o, node_of(ctx), deadline_of(ctx));
   if constexpr (std::invocable<F&, const context&>) {
     using type = outcome_of<std::invoke_result_t<F&, const context&>>::type;
@@ -158,7 +166,8 @@ template <class F>
       return type(
           retry_result(loop, [fn, &ctx]() -> decltype(auto) { return std::invoke(*fn, ctx); }));
     }
-    const scoped_context all(ctx, time_point(clock::duration(loop.deadline())));
+    if (current_root_slot() == nullptr) return type(failure(errc::no_runtime));  // for its timer
+    const scoped_context all(ctx, time_point(clock::duration(loop.deadline())), where);
     const context* inside = launder_ptr(static_cast<const context*>(&all));
     return type(
         retry_result(loop, [fn, inside]() -> decltype(auto) { return std::invoke(*fn, *inside); }));
@@ -176,7 +185,8 @@ template <class F>
 /// plain threads.
 template <std::invocable F>
   requires(!std::is_void_v<std::invoke_result_t<F&>>)
-[[nodiscard]] WEFT_INLINE std::invoke_result_t<F&> retry(const retry_options& o, F&& fn) {
+[[nodiscard]] WEFT_INLINE detail::retried<std::invoke_result_t<F&>> retry(const retry_options& o,
+                                                                          F&& fn) {
   auto* f = detail::launder_ptr(&fn);
   detail::retry_loop loop(o, nullptr, detail::never);
   const auto call = [f]() -> decltype(auto) { return std::invoke(*f); };
@@ -194,11 +204,12 @@ WEFT_INLINE void retry(const retry_options& o, F&& fn) {
 /// The same, at most until ctx is done, as a result<> (std::error_code and void: result<void>). No
 /// attempt begins once it is; a pause ends at once, and the last result comes back. The context's
 /// own error comes only where there was no attempt. fn takes nothing or a context, which also ends
-/// with options.timeout (then no_runtime_error on a plain thread without any runtime).
+/// with options.timeout (then errc::no_runtime on a plain thread without any runtime).
 template <class F>
   requires std::invocable<F&> || std::invocable<F&, const context&>
-[[nodiscard]] WEFT_INLINE auto retry(const context& ctx, const retry_options& o, F&& fn) {
-  return detail::retry_in(ctx, o, detail::launder_ptr(&fn));
+[[nodiscard]] WEFT_INLINE auto retry(const context& ctx, const retry_options& o, F&& fn,
+                                     std::source_location where = std::source_location::current()) {
+  return detail::retry_in(ctx, o, detail::launder_ptr(&fn), where);
 }
 
 }  // namespace weft::inline v0

@@ -20,6 +20,9 @@
 //
 // A call takes two heap blocks, joining one takes none. From fibers and plain threads, mixed. The
 // destructor waits for calls that all their callers have left. Hash and Equal must not throw.
+//
+// A flight that outlives a runtime must be idle when that ends (options.drain): a call that is cut
+// off there is under way for ever, for the destructor, too.
 #pragma once
 
 #include <atomic>
@@ -92,21 +95,20 @@ class singleflight {
       const context& ctx, const K& key, F&& fn,
       std::source_location where = std::source_location::current()) {
     if (const std::error_code e = ctx.err()) return failure(e);
-    std::shared_ptr<call> c;
-    {
-      const std::lock_guard lock(mutex_);
-      c = join(key);
-      if (c == nullptr) {
-        c = begin(key);
-        try {
-          start(c, ctx, std::forward<F>(*detail::launder_ptr(&fn)), where);
-        } catch (const no_runtime_error&) {
-          forget(*c);
-          return failure(errc::no_runtime);
-        } catch (...) {
-          forget(*c);
-          throw;
-        }
+    const auto [c, ours] = join_or_begin(key);
+    if (ours) {
+      // Not under the lock: this moves fn, which is the user's code, and in a runtime that ends it
+      // does not return. If it fails, those who have joined meanwhile get the same exception.
+      try {
+        start(c, ctx, std::forward<F>(*detail::launder_ptr(&fn)), where);
+      } catch (const no_runtime_error&) {
+        c->error = std::current_exception();
+        finish(*c);
+        return failure(errc::no_runtime);
+      } catch (...) {
+        c->error = std::current_exception();
+        finish(*c);
+        throw;
       }
     }
     if (const result<void> r = c->over.wait(ctx); !r) {
@@ -137,7 +139,9 @@ class singleflight {
     std::exception_ptr error;
     bool shared = false;
     std::atomic<detail::fiber_core*> runner{nullptr};  // compared with the caller's own only
-    std::optional<cancelable_context> scope;           // of fn, if that takes a context
+    // Of fn, if that takes a context. Made by the first caller; others look at it only as the last
+    // of all callers, which is after the first one has left.
+    std::optional<cancelable_context> scope;
     // Guarded by the flight's mutex:
     std::size_t callers = 1;
     bool joined = false;        // there was a second one
@@ -175,6 +179,8 @@ class singleflight {
     c.listed = nullptr;
   }
 
+  // --- mutex_ not held
+
   template <class F>
   WEFT_INLINE void start(const std::shared_ptr<call>& c, const context& ctx, F&& fn,
                          const std::source_location& where) {
@@ -201,15 +207,13 @@ class singleflight {
     }
   }
 
-  // --- mutex_ not held
-
   [[nodiscard]] std::pair<std::shared_ptr<call>, bool> join_or_begin(const K& key) {
     const std::lock_guard lock(mutex_);
     if (auto c = join(key)) return {std::move(c), false};
     return {begin(key), true};
   }
 
-  /// Makes the call and lets everybody go.
+  /// Makes the call.
   template <class Invoke>
   void carry_out(call& c, Invoke invoke) {
     c.runner.store(detail::current_fiber(), std::memory_order_relaxed);
@@ -223,6 +227,11 @@ class singleflight {
     } catch (...) {
       c.error = std::current_exception();
     }
+    finish(c);
+  }
+
+  /// `value` or `error` is there: nobody joins any more, and everybody goes on.
+  void finish(call& c) {
     {
       const std::lock_guard lock(mutex_);
       forget(c);

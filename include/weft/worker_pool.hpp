@@ -196,7 +196,8 @@ class worker_pool {
   /// close(), and the context is cancelled, and tasks that have not begun are dropped: their
   /// futures throw.
   WEFT_EXPORT void cancel(std::error_code cause = {}) noexcept;
-  /// close(), and waits until all that was accepted has ended, and the workers with it.
+  /// close(), and waits until all that was accepted has ended, and the workers with it. What was
+  /// under way in a runtime that has ended is reported as lost, and not waited for.
   WEFT_EXPORT void drain() noexcept;
   /// The same, at most until ctx is done: then its error. The pool stays closed.
   [[nodiscard]] WEFT_EXPORT result<void> drain(const weft::context& ctx);

@@ -78,12 +78,58 @@ struct scene {
   void holder() {
     basic_stack_hold<Sync, fiber, int, 2> hold(&holder_mark);
     hold.add(&g);
-    hold.visit_held([this](fiber*) {
-      here();
-      stack.set(10);
-    });
+    hold.visit_held([](const fiber*) { return true; },
+                    [this](fiber*) {
+                      here();
+                      stack.set(10);
+                    });
   }
 };
+
+// A fiber of another runtime, which ends while it waits; its G starts anew in the holder's, as
+// reset() and start_here() do it: without a look at m.
+struct reuse_scene {
+  fiber g;
+  atomic<bool> ours{false};  // rt
+  plain<int> stack{0};
+
+  void other() {
+    g.state.store(fiber_state::dead, memory_order::relaxed);
+    g.m.store(nullptr, memory_order::relaxed);
+    ours.store(true, memory_order::relaxed);
+    g.state.store(fiber_state::fresh, memory_order::relaxed);
+    g.m.store(&machine_mark, memory_order::relaxed);
+    g.state.store(fiber_state::running, memory_order::relaxed);
+    stack.set(1);
+    g.state.store(fiber_state::waiting, memory_order::relaxed);  // park_begin: still on it
+    stack.set(2);
+  }
+
+  // asked: between the barriers, or only when it is held.
+  template <class Sync>
+  void holder(bool asked) {
+    basic_stack_hold<Sync, fiber, int, 1> hold(&holder_mark);
+    hold.add(&g);
+    hold.visit_held(
+        [this, asked](const fiber*) { return !asked || ours.load(memory_order::relaxed); },
+        [this, asked](const fiber*) {
+          here();
+          if (!asked && !ours.load(memory_order::relaxed)) return;
+          stack.set(10);
+        });
+  }
+};
+
+template <barriers Which, bool Asked>
+void held_and_reused(world& w) {
+  using sync = some_barriers<Which>;
+  auto& s = w.make<reuse_scene>();
+  w.thread([&] { s.other(); });
+  w.thread([&] {
+    sync::calls = 0;
+    s.template holder<sync>(Asked);
+  });
+}
 
 template <barriers Which>
 void held_and_woken(world& w) {
@@ -113,6 +159,17 @@ TEST(StackHoldModel, TheStackIsTheHoldersOrTheFibers) {
   EXPECT_EQ(o.violation, "") << o.trace;
   EXPECT_TRUE(o.complete);
   EXPECT_GT(o.states, 100U);
+}
+
+TEST(StackHoldModel, AnEndedFiberOfAnotherRuntimeIsNotTakenForOneOfOurs) {
+  const outcome o = explore(held_and_reused<barriers::both, true>);
+  EXPECT_EQ(o.violation, "") << o.trace;
+  EXPECT_TRUE(o.complete);
+  EXPECT_GT(o.states, 20U);
+}
+
+TEST(StackHoldModel, BreaksWhenItIsAskedLateWhoseTheFiberIs) {
+  EXPECT_NE(explore(held_and_reused<barriers::both, false>).violation, "");
 }
 
 TEST(StackHoldModel, BreaksWithoutBarriers) {

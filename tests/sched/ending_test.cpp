@@ -273,6 +273,25 @@ TEST(Ending, StressAThreadSendsWhileRunsEnd) {
   EXPECT_EQ(weft_test::parked_receivers(c), 0U);
 }
 
+// A timer that starts a fiber fires on the stack of one that is about to park; that one must not
+// leave for good in the middle of it, with the timers' lock.
+TEST(Ending, StressTimersStartFibersWhileRunsEnd) {
+  for (int i = 0; i < (WEFT_TSAN || WEFT_ASAN ? 50 : 500); ++i) {
+    weft::run(weft::options{.procs = 2}, [i] {
+      for (int k = 0; k < 8; ++k) {
+        weft::go([k] {
+          for (;;) {
+            auto [ctx, cancel] = weft::with_timeout(weft::background(), 1us * k);
+            auto stop = weft::after_func(ctx, [] {});
+            weft::sleep_for(2us);
+          }
+        });
+      }
+      weft::sleep_for(50us + 1us * (i % 100));
+    });
+  }
+}
+
 // Nothing has run in it yet, and its monitor has gone to sleep: a plain thread's timer is served,
 // and a fiber that blocks its thread loses its P.
 TEST(Ending, ARuntimeThatHasNotRunAnythingServesAThreadsTimers) {

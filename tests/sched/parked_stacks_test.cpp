@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <thread>
 
 #include <weft/detail/random.hpp>
 #include <weft/weft.hpp>
@@ -61,6 +62,39 @@ TEST(ParkedStacks, LosePagesBelowTheStackPointerAndNoneAbove) {
       }
       f.join();
     });
+  });
+  EXPECT_EQ(r.code, 0) << r.error;
+}
+
+// It is the only one that runs, and sysmon, which it has woken, looks while it does: then all go to
+// sleep, and nobody but sysmon itself can have it look again.
+TEST(ParkedStacks, LosePagesInARuntimeThatIsIdle) {
+  const auto r = weft_test::run_child([] {
+    ::setenv("WEFT_DEBUG", "trim=100ms", 1);
+    weft::runtime rt{weft::options{.stack_size = room}};
+    auto used = weft::make_chan<const weft::detail::fiber_core*>(1);
+    auto go_on = weft::make_chan<int>();
+    rt.go([=] {
+      while (go_on.recv()) {
+        use_much();
+        const auto end = std::chrono::steady_clock::now() + 20ms;
+        while (std::chrono::steady_clock::now() < end) {
+        }
+        used.send(current_fiber());
+      }
+    });
+    for (int round = 0; round < 3; ++round) {
+      std::this_thread::sleep_for(500ms);  // into the deepest sleep there is
+      go_on.send(round);
+      const weft::detail::fiber_core* g = *used.recv();
+      const auto end = std::chrono::steady_clock::now() + patience;
+      while (weft::detail::membarrier_available &&
+             bytes_in_memory(g->stack_class, g->stack_lo) >= deep_bytes) {
+        demand(std::chrono::steady_clock::now() < end, "the pages below go back");
+        std::this_thread::sleep_for(2ms);
+      }
+    }
+    go_on.close();
   });
   EXPECT_EQ(r.code, 0) << r.error;
 }

@@ -450,6 +450,25 @@ TEST_P(Pool, AnObjectThatOutlivesItsPoolIsReportedAndHarmless) {
   EXPECT_EQ(weft::stats().live.pool_objects, live);
 }
 
+// Whichever comes first, nothing is left behind, and nobody touches what is gone.
+TEST_P(Pool, PutsAgainstTheEndStress) {
+  const int before = counted::alive;
+  const auto live = weft::stats().live.pool_objects;
+  run([before] {
+    const log_capture log;
+    for (int i = 0; i < scaled(in_fibers() ? 1000 : 200); ++i) {
+      auto p = std::make_unique<weft::pool<counted>>();
+      crew users(in_fibers());
+      for (int u = 0; u < 4; ++u) users.start([h = p->get()]() mutable { h.put(); });
+      if (i % 2 == 0) weft::yield();
+      p.reset();
+      users.join();
+      EXPECT_EQ(counted::alive, before);
+    }
+  });
+  EXPECT_EQ(weft::stats().live.pool_objects, live);
+}
+
 TEST(PoolMisuse, PuttingTwiceIsFatal) {
   const child_result r = run_child([] {
     weft::pool<int> p;

@@ -97,6 +97,11 @@ TEST_P(Retry, TakesEveryKindOfFunction) {
                      }),
               9);
     EXPECT_EQ(retry(quick(3), [&]() -> int& { return calls; }), 7);
+    // An outcome comes by value, also from a function that returns a reference.
+    const std::error_code code_of_mine = boom;
+    EXPECT_EQ(retry(quick(2), [&]() -> const std::error_code& { return code_of_mine; }), boom);
+    weft::result<int> kept = 4;
+    EXPECT_EQ(retry(quick(2), [&]() -> weft::result<int>& { return kept; }), 4);
     // With a context all of them become results.
     const auto ctx = background();
     const weft::result<void> nothing = retry(ctx, quick(2), [] {});
@@ -272,6 +277,18 @@ TEST_P(Retry, TellsOfEachPause) {
     EXPECT_EQ(attempts, (std::vector<std::size_t>{1, 2, 3, 4}));
     EXPECT_TRUE((delays == std::vector<std::chrono::nanoseconds>{1us, 2us, 4us, 4us}));
   });
+}
+
+TEST(RetryAlone, AThreadNeedsARuntimeForAContextWithATimeoutOnly) {
+  flaky f{.failures = 2};
+  EXPECT_EQ(retry(background(), quick(3), f), 7);
+  retry_options o = quick(3);
+  o.timeout = 1h;
+  f.calls = 0;
+  EXPECT_EQ(retry(background(), o, f), 7);
+  const auto fetch = [](const weft::context&) { return 1; };
+  EXPECT_EQ(retry(background(), quick(3), fetch), 1);
+  EXPECT_EQ(retry(background(), o, fetch).error(), weft::errc::no_runtime);
 }
 
 TEST(Backoff, CeilingsGrowUpToTheHighest) {

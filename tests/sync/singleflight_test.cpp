@@ -349,6 +349,27 @@ TEST_P(SingleFlight, NothingIsKept) {
   });
 }
 
+// What fn does while it is moved into its fiber is the user's: it may use the flight, and fail.
+TEST_P(SingleFlight, AFunctionThatCannotBeMovedFailsItsCallOnly) {
+  run([] {
+    weft::singleflight<int, int> f;
+    struct stubborn {
+      weft::singleflight<int, int>* flights;
+      explicit stubborn(weft::singleflight<int, int>* all) : flights(all) {}
+      stubborn(const stubborn& o) : flights(o.flights) {
+        EXPECT_EQ(flights->callers(1), 1U);
+        EXPECT_EQ(flights->do_(2, [] { return 2; }).first, 2);  // no lock is held
+        throw std::runtime_error("stays here");
+      }
+      int operator()() const { return 1; }
+    };
+    const stubborn fetch(&f);
+    EXPECT_THROW((void)f.do_(background(), 1, fetch), std::runtime_error);
+    EXPECT_EQ(f.callers(1), 0U);
+    EXPECT_EQ(f.do_(1, [] { return 3; }).first, 3);
+  });
+}
+
 // TestDoChan
 TEST(SingleFlightAsync, AFutureOfACall) {
   weft::run([] {
@@ -368,13 +389,13 @@ TEST(SingleFlightAlone, AThreadNeedsARuntimeForContextsOnly) {
 // One call at a time for a key, and nobody gets a value from before it asked.
 TEST_P(SingleFlight, ManyCallersStress) {
   run([] {
-    weft::singleflight<int, std::pair<int, int>> f;
     struct state {
       std::atomic<int> inside{0};
       std::atomic<int> begun{0};
       std::atomic<int> ended{0};
     };
     std::array<state, 3> keys;
+    weft::singleflight<int, std::pair<int, int>> f;  // goes first: calls all have left use `keys`
     const int n = scaled(in_fibers() ? 3000 : 500);
     crew crowd(in_fibers());
     for (int i = 0; i < 8; ++i) {

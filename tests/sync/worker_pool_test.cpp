@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -470,6 +471,7 @@ TEST_P(Workers, WithoutACallbackTheReportGoesToTheLog) {
     std::atomic<bool> told{false};
     weft::set_log_sink([&](std::string_view line) {
       const std::lock_guard hold(lock);
+      if (line.find("indexer") == std::string_view::npos) return;
       text += line;
       told = true;
     });
@@ -517,6 +519,34 @@ TEST(WorkersAlone, APoolMayBeMadeBeforeItsRuntimeAndOutliveIt) {
   }
   weft::set_log_sink({});
   EXPECT_EQ(lines, 3);
+}
+
+// The worker that was idle never comes back to say that it ends.
+TEST(WorkersAlone, DrainDoesNotWaitForARuntimeThatHasEnded) {
+  worker_pool p({.min_workers = 1, .max_workers = 1});
+  weft::run([&p] {
+    EXPECT_TRUE(p.submit([] {}));
+    yield_until([&p] { return p.stats().idle == 1; });
+  });
+  EXPECT_TRUE(p.drain(background()));
+  p.drain();
+  EXPECT_EQ(p.stats().workers, 0U);
+}
+
+// As with fibers: nothing is destroyed under the frames that were using it.
+TEST(WorkersAlone, ARuntimeThatEndsDestroysTheTasksThatHaveNotBegun) {
+  const int before = counted::alive;
+  weft::channel<int> began;
+  worker_pool p({.max_workers = 1});
+  weft::run([&] {
+    EXPECT_TRUE(p.submit([c = counted(1), &began] {
+      began.send(c.value);
+      static_cast<void>(weft::chan<int>().recv());  // for ever
+    }));
+    EXPECT_TRUE(p.submit([c = counted(2)] { static_cast<void>(c.value); }));
+    static_cast<void>(began.recv());
+  });
+  EXPECT_EQ(counted::alive, before + 1);
 }
 
 TEST(WorkersAlone, ThePoolStaysWithTheRuntimeThatItWasMadeIn) {
@@ -612,22 +642,56 @@ TEST_P(Workers, DestroyedAtOnceStress) {
 // Timeouts of idle workers against tasks for them.
 TEST_P(Workers, IdleTimeoutsAgainstSubmitsStress) {
   run([] {
-    worker_pool p({.min_workers = 1, .max_workers = 3, .queue = 4, .idle_timeout = 1us});
-    crew users(in_fibers());
-    std::atomic<int> ran{0};
-    const int n = scaled(3000);
-    for (int u = 0; u < 3; ++u) {
-      users.start([&] {
-        for (int i = 0; i < n; ++i) {
-          EXPECT_TRUE(p.submit([&ran] { ++ran; }));
-          if (i % 3 == 0) weft::yield();
-        }
+    // In the second, whoever waits for room waits for a worker, and may wait for one that ends.
+    const weft::worker_pool_options few_or_one[] = {
+        {.min_workers = 1, .max_workers = 3, .queue = 4, .idle_timeout = 1us},
+        {.min_workers = 0, .max_workers = 1, .queue = 0, .idle_timeout = 0ns},
+    };
+    for (const weft::worker_pool_options& options : few_or_one) {
+      worker_pool p(options);
+      crew users(in_fibers());
+      std::atomic<int> ran{0};
+      const int n = scaled(2000);
+      for (int u = 0; u < 3; ++u) {
+        users.start([&] {
+          for (int i = 0; i < n; ++i) {
+            EXPECT_TRUE(p.submit([&ran] { ++ran; }));
+            if (i % 3 == 0) weft::yield();
+          }
+        });
+      }
+      users.join();
+      p.drain();
+      EXPECT_EQ(ran, 3 * n);
+      EXPECT_LE(p.stats().peak_workers, options.max_workers);
+    }
+  });
+}
+
+// A worker that times out is room until the moment in which another may be started.
+TEST_P(Workers, NothingIsRejectedWhileAWorkerTimesOutStress) {
+  run([] {
+    worker_pool p(
+        {.max_workers = 1, .queue = 0, .on_full = worker_pool::reject, .idle_timeout = 0ns});
+    for (int i = 1; i <= scaled(2000); ++i) {
+      EXPECT_TRUE(p.submit([] {}));
+      yield_until([&p, i] {
+        const weft::worker_pool_stats s = p.stats();
+        return s.done == static_cast<std::uint64_t>(i) && s.idle == s.workers;
       });
     }
-    users.join();
-    p.drain();
-    EXPECT_EQ(ran, 3 * n);
-    EXPECT_LE(p.stats().peak_workers, 3U);
+    EXPECT_EQ(p.stats().rejected, 0U);
+  });
+}
+
+TEST_P(Workers, AQueueMayHaveAnySize) {
+  run([] {
+    std::atomic<int> ran{0};
+    {
+      worker_pool p({.max_workers = 1, .queue = SIZE_MAX, .on_full = worker_pool::reject});
+      for (int i = 0; i < 100; ++i) EXPECT_TRUE(p.submit([&ran] { ++ran; }));
+    }
+    EXPECT_EQ(ran, 100);
   });
 }
 

@@ -231,6 +231,52 @@ APART bool atomic_value_update_changes_a_local() {
   return *v.load() == 6 && value == 6;
 }
 
+APART bool budget_changes_locals() {
+  int in_a_fiber = 1;
+  weft::budget one(1);
+  const bool started = one.go([&] { in_a_fiber = 2; }).has_value();
+  one.wait();
+  int here = 1;
+  weft::budget none(0, weft::budget::adaptive);
+  const bool ran = none.go([&](const weft::context&) { here = 2; }).has_value();
+  int within = 1;
+  const bool found = weft::go_within(none.context(), [&] { within = 2; }).has_value();
+  return started && ran && found && in_a_fiber == 2 && here == 2 && within == 2;
+}
+
+APART bool worker_pool_changes_locals() {
+  int submitted = 1;
+  int awaited = 1;
+  weft::worker_pool p({.max_workers = 1});
+  const bool accepted = p.submit([&] { submitted = 2; }).has_value();
+  auto f = p.async([&] { return awaited = 2; });
+  const bool returned = f && f->get() == 2 && awaited == 2;
+  p.drain();
+  return accepted && returned && submitted == 2;
+}
+
+APART bool worker_pool_in_the_caller_changes_locals() {
+  auto gate = weft::make_chan<int>();
+  weft::worker_pool p({.max_workers = 1, .queue = 0, .on_full = weft::worker_pool::caller_runs});
+  const bool busy = p.submit([gate] { (void)gate.recv(); }).has_value();
+  int submitted = 1;
+  int awaited = 1;
+  const bool ran = p.submit([&] { submitted = 2; }).has_value();
+  auto f = p.async([&] { return awaited = 2; });
+  gate.close();
+  return busy && ran && submitted == 2 && f && f->get() == 2 && awaited == 2;
+}
+
+APART bool pool_functions_change_locals() {
+  int made = 1;
+  weft::pool<int> maker([&] { return made = 2; });
+  const bool right = *maker.get() == 2 && made == 2;
+  int reset = 1;
+  weft::pool<int> resetter({.reset = [&](int& v) { reset = v = 2; }});
+  resetter.put(resetter.get());
+  return right && reset == 2;
+}
+
 APART bool run_changes_a_local() {
   int value = 1;
   (void)weft::run([&] { value = 2; });
@@ -375,6 +421,32 @@ APART bool wrapped_singleflight() {
   return flights.do_(weft::background(), 1, wrapped(f)) && once && value == 2;
 }
 
+APART bool wrapped_budget_go() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::budget one(1);
+  const bool started = one.go(wrapped(f)).has_value();
+  one.wait();
+  const bool once = value == 2;
+  value = 1;
+  weft::budget none(0, weft::budget::adaptive);
+  return none.go(wrapped(f)) && started && once && value == 2;
+}
+
+APART bool wrapped_worker_pool() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::worker_pool p({.max_workers = 1});
+  auto r = p.async(wrapped(f));
+  if (!r) return false;
+  r->get();
+  const bool once = value == 2;
+  value = 1;
+  const bool accepted = p.submit(wrapped(f)).has_value();
+  p.drain();
+  return once && accepted && value == 2;
+}
+
 APART bool wrapped_run() {
   int value = 1;
   auto f = [&] { value = 2; };
@@ -414,6 +486,10 @@ const property in_a_fiber[] = {
     PROPERTY(singleflight_changes_a_local),
     PROPERTY(singleflight_with_a_context_changes_a_local),
     PROPERTY(atomic_value_update_changes_a_local),
+    PROPERTY(budget_changes_locals),
+    PROPERTY(worker_pool_changes_locals),
+    PROPERTY(worker_pool_in_the_caller_changes_locals),
+    PROPERTY(pool_functions_change_locals),
     PROPERTY(wrapped_otherwise),
     PROPERTY(wrapped_on_timeout),
     PROPERTY(wrapped_on_send),
@@ -428,6 +504,8 @@ const property in_a_fiber[] = {
     PROPERTY(wrapped_retry),
     PROPERTY(wrapped_circuit_breaker_run),
     PROPERTY(wrapped_singleflight),
+    PROPERTY(wrapped_budget_go),
+    PROPERTY(wrapped_worker_pool),
 };
 
 bool report(const property& p) {
