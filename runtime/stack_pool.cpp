@@ -469,6 +469,7 @@ std::size_t stack_acquire_some(int stack_class, char** to, std::size_t most) noe
 }
 
 void stack_release_some(int stack_class, char* const* from, std::size_t n) noexcept {
+  if (n == 0) return;
   pool.lock.lock();
   for (std::size_t i = 0; i < n; ++i) push_warm_locked(stack_class, from[i]);
   pool.out -= n;

@@ -26,7 +26,7 @@ class stack_ring {
     while (room < n) room *= 2;
     auto* slots = static_cast<std::uint32_t*>(os::map_anonymous(room * sizeof(std::uint32_t)));
     if (slots == nullptr) return false;
-    for (std::uint64_t i = oldest_; i != end_; ++i) slots[i % room] = slots_[i % room_];
+    for (std::uint64_t i = oldest_; i != end_; ++i) slots[i & (room - 1)] = slots_[i & (room_ - 1)];
     if (slots_ != nullptr) ::munmap(slots_, room_ * sizeof(std::uint32_t));
     slots_ = slots;
     room_ = room;
@@ -35,19 +35,19 @@ class stack_ring {
 
   [[nodiscard]] std::size_t size() const noexcept { return end_ - oldest_; }
 
-  void push(std::uint32_t number) noexcept { slots_[end_++ % room_] = number; }
+  void push(std::uint32_t number) noexcept { slots_[end_++ & (room_ - 1)] = number; }
 
   /// The one that came last. There must be one.
-  [[nodiscard]] std::uint32_t pop_newest() noexcept { return slots_[--end_ % room_]; }
+  [[nodiscard]] std::uint32_t pop_newest() noexcept { return slots_[--end_ & (room_ - 1)]; }
 
   /// The one that came first. There must be one.
-  [[nodiscard]] std::uint32_t pop_oldest() noexcept { return slots_[oldest_++ % room_]; }
+  [[nodiscard]] std::uint32_t pop_oldest() noexcept { return slots_[oldest_++ & (room_ - 1)]; }
 
  private:
-  static constexpr std::size_t least_room = 4096;  // 16 KiB; a power of two, as all of them
+  static constexpr std::size_t least_room = 4096;  // 16 KiB
 
   std::uint32_t* slots_ = nullptr;
-  std::size_t room_ = 0;
+  std::size_t room_ = 0;  // a power of two
   std::uint64_t oldest_ = 0;
   std::uint64_t end_ = 0;
 };

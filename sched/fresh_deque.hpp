@@ -70,11 +70,11 @@ class basic_fresh_deque {
     return try_pop(g) ? g : settle();
   }
 
-  /// After a pop that found one: where the next pop will look, if it finds one. Only to be
-  /// prefetched: it may be anything.
+  /// After a pop: what the next one is likely to find. A hint, only to be prefetched.
   [[nodiscard]] WEFT_INLINE const T* after_pop() const noexcept {
-    const std::uint32_t next = tail_.load(std::memory_order_relaxed) - 1;
-    return slots_[next & mask_].load(std::memory_order_relaxed);
+    const std::uint32_t tail = tail_.load(std::memory_order_relaxed);
+    if (head_.load(std::memory_order_relaxed) == tail) return nullptr;
+    return slots_[(tail - 1) & mask_].load(std::memory_order_relaxed);
   }
 
   /// pop() but for the rare case: false, and settle() says what came of it. (Barrier: Sync, or what

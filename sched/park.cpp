@@ -104,7 +104,7 @@ WEFT_NOINLINE fiber_core* park_slowly(machine* m, fiber_core* g) noexcept {
   char* stack = next != nullptr ? p->stacks.take(next->stack_class) : nullptr;
   if (stack == nullptr) [[unlikely]]
     return yield_to(m, p, g, next).to;
-  prefetch_start(p->fresh.after_pop());
+  prefetch_fresh(p->fresh.after_pop(), 0);
   return leave_for_fresh(m, g, next, stack);
 }
 

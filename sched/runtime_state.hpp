@@ -233,13 +233,18 @@ WEFT_INLINE void place_on_stack(fiber_core* g, char* lo, std::uint32_t size) noe
   g->tsan_fiber = __tsan_create_fiber(0);
 #endif
 }
-/// Gets a fresh fiber that may start soon into the cache: it comes from another core, or from one
-/// of a million. (g may be anything: a prefetch never faults.)
-WEFT_INLINE void prefetch_start(const fiber_core* g) noexcept {
+/// Gets the lines of a fresh fiber that may start soon into the cache, from the one with `from` on:
+/// it comes from another core, or is one of a million. (It may be null, or gone: a prefetch never
+/// faults.)
+WEFT_INLINE void prefetch_fresh(const fiber_core* g, std::size_t from) noexcept {
   const auto lines = reinterpret_cast<std::uintptr_t>(g);
-  for (std::size_t at = 0; at < 256; at += cache_line) {
+  for (std::size_t at = from; at <= offsetof(fiber_core, inline_closure); at += cache_line) {
     __builtin_prefetch(reinterpret_cast<const void*>(lines + at), 1);
   }
+}
+/// One that will start on a stack just left and end there: all that it needs.
+WEFT_INLINE void prefetch_start(const fiber_core* g) noexcept {
+  prefetch_fresh(g, offsetof(fiber_core, m));
 }
 /// Whose it is; from any thread, a hint.
 [[nodiscard]] inline runtime_state* runtime_of(fiber_core* g) noexcept {

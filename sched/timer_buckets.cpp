@@ -3,6 +3,8 @@
 
 #include <sys/mman.h>
 
+#include <cerrno>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -14,6 +16,21 @@ namespace {
 constexpr std::uint32_t first_room = 64;             // chunks: 16 KiB
 constexpr std::uint32_t most_room = 1U << 26;        // a billion timers
 constexpr std::uint32_t kept_when_empty = 16 * 256;  // chunks: 1 MiB
+
+// Null: no memory, and all is as it was.
+void* grow(void* memory, std::size_t from, std::size_t to) noexcept {
+#if WEFT_TSAN
+  // It does not follow mremap: what it knows of an address would stay there for the next user.
+  void* larger = os::map_anonymous(to);
+  if (larger == nullptr) return nullptr;
+  std::memcpy(larger, memory, from);
+  ::munmap(memory, from);
+  return larger;
+#else
+  void* larger = ::mremap(memory, from, to, MREMAP_MAYMOVE);
+  return larger == MAP_FAILED ? nullptr : larger;
+#endif
+}
 
 }  // namespace
 
@@ -30,7 +47,10 @@ bool timer_buckets::begin() noexcept {
 }
 
 bool timer_buckets::put(timer_node* t, std::int64_t when) noexcept {
-  if (live_ == 0 && !begin()) return false;
+  return (live_ != 0 || begin()) && enter(t, when);
+}
+
+bool timer_buckets::enter(timer_node* t, std::int64_t when) noexcept {
   const std::uint64_t tick = tick_of(when);
   if (tick <= opened_) return false;
   const std::size_t b = bucket_of(tick);
@@ -94,9 +114,8 @@ bool timer_buckets::more_chunks() noexcept {
   if (room_ == most_room) return false;
   const std::uint32_t room = room_ == 0 ? first_room : room_ * 2;
   void* memory = chunks_ == nullptr ? os::map_anonymous(room * sizeof(chunk))
-                                    : ::mremap(chunks_, room_ * sizeof(chunk), room * sizeof(chunk),
-                                               MREMAP_MAYMOVE);
-  if (memory == nullptr || memory == MAP_FAILED) return false;
+                                    : grow(chunks_, room_ * sizeof(chunk), room * sizeof(chunk));
+  if (memory == nullptr) return false;
   chunks_ = static_cast<chunk*>(memory);
   room_ = room;
   return true;
@@ -105,7 +124,9 @@ bool timer_buckets::more_chunks() noexcept {
 // What a burst has used goes back; what comes and goes all the time stays.
 void timer_buckets::give_back() noexcept {
   if (live_ != 0 || carved_ <= kept_when_empty) return;
+  const int saved_errno = errno;  // (it does not have to work: memory may be locked)
   ::madvise(chunks_, room_ * sizeof(chunk), MADV_DONTNEED);
+  errno = saved_errno;
   carved_ = 0;
   free_ = none;
 }

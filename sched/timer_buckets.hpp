@@ -45,13 +45,15 @@ class timer_buckets {
     while (live_ != 0) {
       const std::size_t first = earliest_bucket();
       if (start_of(first) > end) break;
-      opened_ = start_of(first);
+      // As far into it as time has come: what is due by then goes to the heap at once.
+      opened_ = std::min(end, last_of(first));
       for (std::uint32_t c = detach(first); c != none;) {
-        const chunk old = chunks_[c];  // a copy: put() may use the chunk
+        const chunk old = chunks_[c];  // a copy: enter() may use the chunk
         c = recycle(c);
+        prefetch_nodes(old);
         for (std::uint32_t i = 0; i < old.used; ++i) {
           const entry& e = old.entries[i];
-          if (e.node != nullptr && !put(e.node, e.when)) sink(e.node, e.when);
+          if (e.node != nullptr && !enter(e.node, e.when)) sink(e.node, e.when);
         }
       }
     }
@@ -132,11 +134,23 @@ class timer_buckets {
     const std::size_t shift = b / wheel * digit_bits;
     return (opened_ >> shift >> digit_bits << digit_bits | b % wheel) << shift;
   }
+  // Its last tick.
+  [[nodiscard]] std::uint64_t last_of(std::size_t b) const noexcept {
+    return start_of(b) | ((std::uint64_t{1} << (b / wheel * digit_bits)) - 1);
+  }
+  // Each of them lies on a stack of its own: all these misses at once.
+  static void prefetch_nodes(const chunk& c) noexcept {
+    for (std::uint32_t i = 0; i < c.used; ++i) {
+      const auto node = reinterpret_cast<std::uintptr_t>(c.entries[i].node);  // null: a hole
+      __builtin_prefetch(reinterpret_cast<const void*>(node + offsetof(timer_node, pos)), 1);
+    }
+  }
   entry& entry_at(std::uint32_t number) noexcept {
     return chunks_[number / 16].entries[number % 16];
   }
 
   [[nodiscard]] bool begin() noexcept;
+  [[nodiscard]] bool enter(timer_node* t, std::int64_t when) noexcept;
   [[nodiscard]] bool more_chunks() noexcept;
   [[nodiscard]] std::uint32_t take_chunk() noexcept;
   [[nodiscard]] std::uint32_t take_entry(std::size_t b) noexcept;

@@ -27,7 +27,8 @@ class timer_heap {
   timer_heap(const timer_heap&) = delete;
   timer_heap& operator=(const timer_heap&) = delete;
 
-  /// Arms a disarmed node. Returns true if it became the earliest. False in `ok`: no memory.
+  /// Arms a disarmed node. Returns true if next_when() is earlier now: who sleeps until then is to
+  /// be woken. False in `ok`: no memory.
   [[nodiscard]] bool insert(timer_node* t, std::int64_t when, bool* ok) noexcept;
 
   /// Disarms t if it is in this heap.

@@ -99,12 +99,18 @@ class FarTimers : public testing::Test {
   };
 
   std::int64_t some_delay() {
-    const auto bits = random() % 44;
+    const auto bits = random() % 54;
     return static_cast<std::int64_t>((std::uint64_t{1} << bits) + random() % 1000);
+  }
+  // The last nanosecond of a bucket of some wheel, or the first of the next one.
+  std::int64_t at_a_border(std::int64_t when) {
+    const auto bits = 18 + 6 * (random() % 5);
+    return (when | ((std::int64_t{1} << bits) - 1)) + static_cast<std::int64_t>(random() % 2);
   }
   void add(timer* t) {
     bool ok = false;
-    const std::int64_t when = now + some_delay();
+    std::int64_t when = now + some_delay();
+    if (random() % 4 == 0) when = at_a_border(when);
     const std::int64_t before = heap.next_when();  // who sleeps on it wakes then
     EXPECT_EQ(heap.insert(t, when, &ok), when < before);
     ASSERT_TRUE(ok);
@@ -207,7 +213,7 @@ TEST_F(FarTimers, ABurstOfThemIsFollowedByQuietWork) {
   for (int round = 0; round < 3; ++round) {
     for (timer& t : nodes) add(&t);
     compare();
-    go_on_to(now + (std::int64_t{1} << 45));
+    go_on_to(now + (std::int64_t{1} << 55));
     compare();
     EXPECT_EQ(heap.size(), 0U);
     if (HasFatalFailure()) return;

@@ -16,9 +16,9 @@
 //   join, refs                 atomics, anybody
 //   futex_word                 the fiber at each park, sysmon (sched/parked_stacks.hpp)
 // A fiber that starts on a stack just left by another and ends without parking touches one line of
-// it and the closure's, which is the one beside it (lines come into the cache in pairs): the rest is
-// set when it is first used (park_begin, bind_stack, a handle).
-// A plain OS thread that blocks in weft has one too (fiber_is_thread): it parks on `futex_word`.
+// it and the closure's, which is the one beside it (lines come into the cache in pairs): the rest
+// is set when it is first used (park_begin, bind_stack, a handle). A plain OS thread that blocks in
+// weft has one too (fiber_is_thread): it parks on `futex_word`.
 #pragma once
 
 #include <atomic>

@@ -26,7 +26,7 @@ struct timer_node {
   std::int64_t period = 0;    // > 0: fires again, drift-free
   void (*fire)(timer_node*, std::int64_t now) noexcept = nullptr;
   std::atomic<timer_heap*> heap{nullptr};  // where it is armed; null when not
-  std::uint32_t pos = 0;                   // index in the heap, guarded by the heap's lock
+  std::uint32_t pos = 0;                   // where in the heap, guarded by the heap's lock
 };
 
 /// CLOCK_MONOTONIC now, ns.
