@@ -43,6 +43,18 @@ bool wait_group::announce_wait() noexcept {
   return true;
 }
 
+// Guard held: one of those who wait gives up. The last one takes the bit along, or a done() that
+// has nobody to wake would come for the guard, at a time when the group is in use again, or gone.
+// False: such a done() is on its way already.
+bool wait_group::take_wait_back() noexcept {
+  if (!queue_.empty()) return true;
+  std::int64_t s = state_.load(std::memory_order_relaxed);
+  do {
+    if (s == waited_for) return false;
+  } while (!state_.compare_exchange_weak(s, s & ~waited_for, std::memory_order_relaxed));
+  return true;
+}
+
 // Locked instructions: the lock, and the bit.
 detail::switch_pair wait_group::start_waiting(void* record) noexcept {
   guard_.lock.lock();
@@ -71,8 +83,16 @@ result<void> wait_group::wait_until(detail::cancel_node* node) {
   }
   detail::waiter w;
   if (wait_in_queue(guard_, queue_, w, extras, detail::wait_reason::wait_group, this)) return {};
-  guard_.lock.unlock();
-  return failure(extras.error());
+  if (take_wait_back()) {
+    guard_.lock.unlock();
+    return failure(extras.error());
+  }
+  // The wait is over after all: for the done() that will wake us when it has been here.
+  detail::wake_extras none(nullptr, detail::never);
+  detail::waiter again;
+  static_cast<void>(
+      wait_in_queue(guard_, queue_, again, none, detail::wait_reason::wait_group, this));
+  return {};
 }
 
 }  // namespace weft::inline v0

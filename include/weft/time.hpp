@@ -82,7 +82,8 @@ template <class Clock, class Duration>
 }
 
 /// Delivers the time once, on its channel, `d` after it was made. Dropping it stops it. Throws
-/// no_runtime_error where nothing would ever fire it.
+/// no_runtime_error where nothing would ever fire it. One that was moved from is stopped for good
+/// and has a nil channel.
 class timer {
  public:
   template <class Rep, class Period>
@@ -91,7 +92,8 @@ class timer {
       : timed_(detail::timed_make(detail::deadline_in(d), 0, detail::site_of(where))) {}
   timer(timer&& o) noexcept : timed_(std::exchange(o.timed_, nullptr)) {}
   timer& operator=(timer&& o) noexcept {
-    std::swap(timed_, o.timed_);
+    timer old(std::move(o));
+    std::swap(timed_, old.timed_);
     return *this;
   }
   ~timer() {
@@ -99,15 +101,18 @@ class timer {
   }
 
   [[nodiscard]] recv_chan<time_point> channel() const noexcept {
+    if (timed_ == nullptr) return {};
     return detail::channel_access::share<recv_chan<time_point>>(detail::timed_core(timed_),
                                                                 detail::one_recv_end);
   }
   /// Was it armed? (A value that had fired but was not received yet is taken back: also true.)
-  [[nodiscard]] bool stop() const noexcept { return detail::timed_stop(timed_); }
+  [[nodiscard]] bool stop() const noexcept {
+    return timed_ != nullptr && detail::timed_stop(timed_);
+  }
   /// Arms it anew, `d` from now; returns what stop() would have.
   template <class Rep, class Period>
   [[nodiscard]] bool reset(std::chrono::duration<Rep, Period> d) const {
-    return detail::timed_reset(timed_, detail::deadline_in(d), 0);
+    return timed_ != nullptr && detail::timed_reset(timed_, detail::deadline_in(d), 0);
   }
 
  private:
@@ -115,6 +120,7 @@ class timer {
 };
 
 /// Delivers the time every `d`, without drift; a slow receiver loses ticks. Dropping it stops it.
+/// One that was moved from is stopped for good and has a nil channel.
 /// Throws logic_error for a period that is not positive.
 class ticker {
  public:
@@ -126,7 +132,8 @@ class ticker {
   }
   ticker(ticker&& o) noexcept : timed_(std::exchange(o.timed_, nullptr)) {}
   ticker& operator=(ticker&& o) noexcept {
-    std::swap(timed_, o.timed_);
+    ticker old(std::move(o));
+    std::swap(timed_, old.timed_);
     return *this;
   }
   ~ticker() {
@@ -134,15 +141,19 @@ class ticker {
   }
 
   [[nodiscard]] recv_chan<time_point> channel() const noexcept {
+    if (timed_ == nullptr) return {};
     return detail::channel_access::share<recv_chan<time_point>>(detail::timed_core(timed_),
                                                                 detail::one_recv_end);
   }
   /// No more ticks, also none that is waiting to be received. The channel is not closed.
-  void stop() const noexcept { static_cast<void>(detail::timed_stop(timed_)); }
+  void stop() const noexcept {
+    if (timed_ != nullptr) static_cast<void>(detail::timed_stop(timed_));
+  }
   /// Ticks every `d` from now on.
   template <class Rep, class Period>
   void reset(std::chrono::duration<Rep, Period> d) const {
     const std::int64_t period = checked(d);
+    if (timed_ == nullptr) return;
     static_cast<void>(detail::timed_reset(timed_, detail::deadline_after(period), period));
   }
 

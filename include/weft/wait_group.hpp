@@ -5,7 +5,8 @@
 // `state_` = 2 * counter + (somebody waits). done() touches nothing after its fetch_sub unless that
 // brought the counter to 0 with the bit set; then it takes `guard_`, clears the bit, wakes all and
 // gives the guard back, and a wait() returns only after having held the guard with the bit clear
-// (or after having been woken): nobody is inside any more.
+// (or after having been woken): nobody is inside any more. A wait that gives up clears the bit if
+// nobody else waits, unless the counter is 0 by then: that done() it still waits for.
 #pragma once
 
 #include <atomic>
@@ -98,6 +99,7 @@ class wait_group {
   [[nodiscard]] WEFT_EXPORT detail::switch_pair start_waiting(void* record) noexcept;
   WEFT_EXPORT result<void> wait_until(detail::cancel_node* node);
   [[nodiscard]] bool announce_wait() noexcept;
+  [[nodiscard]] bool take_wait_back() noexcept;
 
   std::atomic<std::int64_t> state_{0};
   detail::waitable guard_;

@@ -230,9 +230,9 @@ TEST_P(ChanConformance, EveryOperandOfASelectIsEvaluatedOnce) {
       yield_until([&] { return parked_senders(met) == 1 && parked_receivers(idle) == 1; });
       EXPECT_EQ(met.recv(), 5);
     });
-    EXPECT_EQ(select(on_send(of(nil), value(4)), on_send(of(met), value(5)),
-                     on_recv(of(idle), [] {})),
-              1U);
+    EXPECT_EQ(
+        select(on_send(of(nil), value(4)), on_send(of(met), value(5)), on_recv(of(idle), [] {})),
+        1U);
     EXPECT_EQ(channels, 7);
     EXPECT_EQ(values, 5);
   });
@@ -268,8 +268,7 @@ TEST_P(ChanConformance, SeveralSendsOfOwnedValuesOnOneFullChannel) {
     EXPECT_EQ(select(on_send(c, std::move(a)), on_send(c, std::move(b)), on_timeout(1ms)), 2U);
     ASSERT_TRUE(a && b);
     EXPECT_EQ((*c.recv())->legs(), 4);
-    const std::size_t k =
-        select(on_send(c, std::move(a)), on_send(c, std::move(b)), otherwise());
+    const std::size_t k = select(on_send(c, std::move(a)), on_send(c, std::move(b)), otherwise());
     ASSERT_LT(k, 2U);
     EXPECT_EQ(a == nullptr, k == 0);
     EXPECT_EQ(b == nullptr, k == 1);
@@ -604,19 +603,18 @@ class interface_series {
       const stream off;
       for (bool open = true; open || !for_a.empty() || !for_b.empty();) {
         owned_coefficient none;
-        (void)select(
-            on_recv(open && for_a.empty() ? in : off,
-                    [&](std::optional<owned_coefficient> c) {
-                      open = c.has_value();
-                      if (!open) return;
-                      for_b.push(reduced((*c)->above(), (*c)->below()));
-                      for_a.push(*std::move(c));
-                    }),
-            on_send(for_a.empty() ? off : a, std::move(for_a.empty() ? none : for_a.front()),
-                    [&] { for_a.pop(); }),
-            on_send(for_b.empty() ? off : b, std::move(for_b.empty() ? none : for_b.front()),
-                    [&] { for_b.pop(); }),
-            weft::on_done(fibers_.context(), [] { company::end(); }));
+        (void)select(on_recv(open && for_a.empty() ? in : off,
+                             [&](std::optional<owned_coefficient> c) {
+                               open = c.has_value();
+                               if (!open) return;
+                               for_b.push(reduced((*c)->above(), (*c)->below()));
+                               for_a.push(*std::move(c));
+                             }),
+                     on_send(for_a.empty() ? off : a,
+                             std::move(for_a.empty() ? none : for_a.front()), [&] { for_a.pop(); }),
+                     on_send(for_b.empty() ? off : b,
+                             std::move(for_b.empty() ? none : for_b.front()), [&] { for_b.pop(); }),
+                     weft::on_done(fibers_.context(), [] { company::end(); }));
       }
       a.close();
       b.close();

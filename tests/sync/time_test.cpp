@@ -252,6 +252,29 @@ TEST_P(Time, ATimersChannelOutlivesIt) {
   });
 }
 
+TEST_P(Time, ATimerThatWasMovedFromIsStopped) {
+  run([] {
+    weft::timer t{1h};
+    weft::timer moved = std::move(t);
+    EXPECT_FALSE(t.stop());
+    EXPECT_FALSE(t.reset(1ms));
+    EXPECT_FALSE(t.channel());
+    const weft::recv_chan<weft::time_point> old = moved.channel();
+    weft::timer other{1h};
+    moved = std::move(other);  // what it was is dropped, and stopped, at once
+    EXPECT_FALSE(other.stop());
+    EXPECT_TRUE(old.try_recv().empty());
+    EXPECT_TRUE(moved.stop());
+
+    weft::ticker ticks{1h};
+    const weft::ticker taken = std::move(ticks);
+    ticks.stop();
+    ticks.reset(1ms);
+    EXPECT_FALSE(ticks.channel());
+    EXPECT_TRUE(taken.channel());
+  });
+}
+
 // Who waits on the channel already sees a stop and a reset in the same way.
 TEST_P(Time, AParkedReceiverGetsOnlyTheValueOfTheLastReset) {
   run([] {
