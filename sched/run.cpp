@@ -86,9 +86,9 @@ void fiber_join(fiber_core* target) {
 }
 
 std::error_code fiber_join_ctx(fiber_core* target, cancel_node* node) {
-  if (fiber_has_ended(target)) return {};
   wake_extras extras(node, never);
-  if (auto e = extras.check()) return e;
+  if (auto e = extras.check()) return e;  // before anything else: also of a fiber that has ended
+  if (fiber_has_ended(target)) return {};
   fiber_core* self = current_fiber();
   park_begin(self, wait_reason::join, target);
   waiter w;

@@ -129,7 +129,8 @@ class [[nodiscard]] fiber {
   /// Waits for its end, from fibers and plain threads. Throws logic_error when not joinable,
   /// and when somebody else waits for it already.
   WEFT_EXPORT void join();
-  /// The same, at most until ctx is done: then its error, and the fiber stays joinable.
+  /// The same, at most until ctx is done: then its error, and the fiber stays joinable. A context
+  /// that is done already is an error also when the fiber has ended.
   [[nodiscard]] WEFT_EXPORT result<void> join(const context& ctx);
   void detach() noexcept { handle_.reset(); }
 
@@ -202,6 +203,10 @@ struct future_maker;
 template <class T>
 class [[nodiscard]] future {
  public:
+  /// What get() with a context holds, where no reference can be.
+  using value_type = std::conditional_t<std::is_reference_v<T>,
+                                        std::reference_wrapper<std::remove_reference_t<T>>, T>;
+
   future() noexcept = default;
 
   [[nodiscard]] bool valid() const noexcept { return handle_.get() != nullptr; }
@@ -214,7 +219,7 @@ class [[nodiscard]] future {
     require_valid();
     detail::fiber_join(handle_.get());
   }
-  /// The same, at most until ctx is done: then its error.
+  /// The same, at most until ctx is done: then its error, also when the result is there already.
   [[nodiscard]] result<void> wait(const context& ctx) const {
     require_valid();
     if (auto e = detail::fiber_join_ctx(handle_.get(), detail::node_of(ctx))) return failure(e);
@@ -235,6 +240,16 @@ class [[nodiscard]] future {
       T* p = nullptr;
       access_(keep.get(), &p);
       return std::move(*p);
+    }
+  }
+  /// The same, at most until ctx is done: then its error, and the result can still be had.
+  [[nodiscard]] result<value_type> get(const context& ctx) {
+    if (result<void> r = wait(ctx); !r) return failure(r.error());
+    if constexpr (std::is_void_v<T>) {
+      get();
+      return {};
+    } else {
+      return result<value_type>(std::in_place, get());
     }
   }
 
