@@ -175,12 +175,25 @@ class [[nodiscard]] cancel_handle {
 };
 
 /// What the functions below return: `auto [ctx, cancel] = with_cancel(parent);`
+/// Kept whole, `auto scope = with_cancel(parent);`, it can be used as its context. But
+/// `context c = with_cancel(parent);` makes one that is cancelled from the start: nobody keeps the
+/// handle, which goes, and cancels, at the end of that very line.
 struct [[nodiscard]] cancelable_context {
   context ctx;
   cancel_handle cancel;
 
   /// So that it can be passed on without taking it apart.
   operator const context&() const noexcept { return ctx; }
+
+  /// Those of ctx.
+  [[nodiscard]] recv_chan<unit> done() const { return ctx.done(); }
+  [[nodiscard]] std::error_code err() const noexcept { return ctx.err(); }
+  [[nodiscard]] std::error_code cause() const noexcept { return ctx.cause(); }
+  [[nodiscard]] std::optional<time_point> deadline() const noexcept { return ctx.deadline(); }
+  template <detail::context_key_type K>
+  [[nodiscard]] const typename K::value_type* value() const noexcept {
+    return ctx.value<K>();
+  }
 };
 
 /// A child that ends with its parent or by its handle.
