@@ -18,6 +18,7 @@
 
 #include <weft/chan.hpp>
 #include <weft/clock.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/context_node.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/error.hpp>
@@ -332,7 +333,7 @@ struct callback_payload : callback_payload_base {
 
 /// Runs `fn` in a fiber of its own once ctx is done (at once if it is), never inside cancel(). With
 /// no runtime left it runs in the cancelling thread.
-template <std::invocable F>
+template <detail::held_function F>
 [[nodiscard]] after_func_handle after_func(
     const context& ctx, F&& fn, std::source_location where = std::source_location::current()) {
   using namespace detail;

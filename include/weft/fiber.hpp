@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <weft/detail/callable.hpp>
 #include <weft/detail/cancel_node.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/park.hpp>
@@ -69,13 +70,13 @@ WEFT_INLINE fiber_handle spawn_handle(runtime_state* rt, F&& fn, const void* sit
 /// Starts a fiber. The closure is moved into the pooled fiber: no heap up to 64 bytes. An exception
 /// that leaves it ends the process, like a Go panic. From fibers and, while a runtime is running,
 /// plain threads. Throws no_runtime_error, std::bad_alloc.
-template <std::invocable F>
+template <detail::held_function F>
 WEFT_INLINE void go(F&& fn, std::source_location loc = std::source_location::current()) {
   detail::fiber_start(detail::fiber_make(std::forward<F>(fn), detail::site_of(loc), nullptr));
 }
 
 /// The same with options.
-template <std::invocable F>
+template <detail::held_function F>
 WEFT_INLINE void go(const fiber_options& o, F&& fn,
                     std::source_location loc = std::source_location::current()) {
   detail::fiber_start(detail::fiber_make(std::forward<F>(fn), detail::site_of(loc), &o));
@@ -103,7 +104,7 @@ namespace detail {
 WEFT_EXPORT void report_caught(const std::exception_ptr& e) noexcept;
 }  // namespace detail
 
-template <std::invocable F>
+template <detail::held_function F>
 WEFT_INLINE void go(catching_t /*tag*/, F&& fn,
                     std::source_location loc = std::source_location::current()) {
   go(
@@ -139,12 +140,12 @@ class [[nodiscard]] fiber {
 };
 
 /// Starts a fiber and returns a handle on it.
-template <std::invocable F>
+template <detail::held_function F>
 [[nodiscard]] WEFT_INLINE fiber spawn(F&& fn,
                                       std::source_location loc = std::source_location::current()) {
   return fiber(detail::spawn_handle(nullptr, std::forward<F>(fn), detail::site_of(loc), nullptr));
 }
-template <std::invocable F>
+template <detail::held_function F>
 [[nodiscard]] WEFT_INLINE fiber spawn(const fiber_options& o, F&& fn,
                                       std::source_location loc = std::source_location::current()) {
   return fiber(detail::spawn_handle(nullptr, std::forward<F>(fn), detail::site_of(loc), &o));
@@ -307,7 +308,7 @@ struct future_maker {
 }  // namespace detail
 
 /// Starts a fiber whose result, or exception, comes back through the future.
-template <std::invocable F>
+template <detail::held_function F>
 [[nodiscard]] WEFT_INLINE auto async(F&& fn,
                                      std::source_location loc = std::source_location::current()) {
   return detail::future_maker::make(nullptr, std::forward<F>(fn), detail::site_of(loc));
