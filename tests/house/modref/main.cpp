@@ -185,6 +185,22 @@ APART bool task_group_go_changes_a_local() {
   return !group.wait() && value == 2;
 }
 
+APART bool task_group_go_with_a_context_changes_a_local() {
+  int value = 1;
+  weft::task_group group;
+  const auto r = group.go(weft::background(), [&] { value = 2; });
+  return r && group.wait(weft::background()) && value == 2;
+}
+
+APART bool parallel_for_changes_locals() {
+  int value = 1;
+  weft::parallel_for(0, 1, [&](int) { value = 2; });
+  const bool plain = value == 2;
+  value = 1;
+  const auto r = weft::parallel_for(weft::background(), 0, 1, [&](int) { value = 2; });
+  return r && plain && value == 2;
+}
+
 APART bool retry_changes_locals() {
   int value = 1;
   int calls = 0;
@@ -395,6 +411,14 @@ APART bool wrapped_task_group_go() {
   return !group.wait() && value == 2;
 }
 
+APART bool wrapped_task_group_go_with_a_context() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::task_group group;
+  const auto r = group.go(weft::background(), wrapped(f));
+  return r && group.wait(weft::background()) && value == 2;
+}
+
 APART bool wrapped_retry() {
   int value = 1;
   auto f = [&] { value = 2; };
@@ -480,6 +504,8 @@ const property in_a_fiber[] = {
     PROPERTY(after_func_changes_a_local),
     PROPERTY(call_once_changes_a_local),
     PROPERTY(task_group_go_changes_a_local),
+    PROPERTY(task_group_go_with_a_context_changes_a_local),
+    PROPERTY(parallel_for_changes_locals),
     PROPERTY(retry_changes_locals),
     PROPERTY(retry_with_a_context_changes_locals),
     PROPERTY(circuit_breaker_run_changes_a_local),
@@ -501,6 +527,7 @@ const property in_a_fiber[] = {
     PROPERTY(wrapped_after_func),
     PROPERTY(wrapped_call_once),
     PROPERTY(wrapped_task_group_go),
+    PROPERTY(wrapped_task_group_go_with_a_context),
     PROPERTY(wrapped_retry),
     PROPERTY(wrapped_circuit_breaker_run),
     PROPERTY(wrapped_singleflight),
