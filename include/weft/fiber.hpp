@@ -92,16 +92,28 @@ inline constexpr catching_t catching{};
 /// What set_panic_handler's function is told.
 struct panic_info {
   std::uint64_t fiber_id = 0;
-  std::string_view what;
-  std::exception_ptr exception;  ///< only for `catching` fibers
+  std::string_view what;         ///< "" if the exception is no std::exception
+  std::exception_ptr exception;  ///< null if std::terminate was called without one
   bool fatal = true;             ///< the process ends after the handler
 };
 
-/// Observes panics; it cannot resume. Called in the panicking fiber. Null removes it.
-WEFT_EXPORT void set_panic_handler(void (*handler)(const panic_info&)) noexcept;
+/// Observes panics; it cannot resume. Called in the panicking fiber, so by several at once if
+/// several panic. Empty removes it. It may be replaced at any time, by itself as well: a call under
+/// way goes on in the handler that it began with, which lives until then.
+WEFT_EXPORT void set_panic_handler(std::function<void(const panic_info&)> handler);
+/// The same for one that wants the exception alone.
+template <class F>
+  requires(!std::invocable<F&, const panic_info&>) && std::invocable<F&, std::exception_ptr> &&
+          std::copy_constructible<F>
+WEFT_INLINE void set_panic_handler(F handler) {
+  std::function<void(std::exception_ptr)> f(std::move(*detail::launder_ptr(&handler)));
+  if (!f) return set_panic_handler(nullptr);
+  set_panic_handler([f = std::move(f)](const panic_info& p) { f(p.exception); });
+}
 
 namespace detail {
-WEFT_EXPORT void report_caught(const std::exception_ptr& e) noexcept;
+/// Gives it to the panic handler, as not fatal. False: there is no handler.
+[[nodiscard]] WEFT_EXPORT bool report_caught(const std::exception_ptr& e) noexcept;
 }  // namespace detail
 
 template <detail::held_function F>
@@ -112,7 +124,7 @@ WEFT_INLINE void go(catching_t /*tag*/, F&& fn,
         try {
           f();
         } catch (...) {
-          detail::report_caught(std::current_exception());
+          static_cast<void>(detail::report_caught(std::current_exception()));
         }
       },
       loc);
