@@ -114,20 +114,29 @@ WEFT_INLINE void set_panic_handler(F handler) {
 namespace detail {
 /// Gives it to the panic handler, as not fatal. False: there is no handler.
 [[nodiscard]] WEFT_EXPORT bool report_caught(const std::exception_ptr& e) noexcept;
+
+/// What a `catching` fiber runs.
+template <class F>
+struct catching_closure {
+  F fn;
+  void operator()() {
+    try {
+      static_cast<void>(fn());
+    } catch (...) {
+      static_cast<void>(report_caught(std::current_exception()));
+    }
+  }
+};
 }  // namespace detail
 
-template <detail::held_function F>
-WEFT_INLINE void go(catching_t /*tag*/, F&& fn,
+/// Starts a fiber whose exceptions do not end the process; see `catching`. (The tag is deduced, as
+/// go({}, fn) could otherwise mean it as well as options.)
+template <std::same_as<catching_t> Tag, detail::held_function F>
+WEFT_INLINE void go(Tag /*tag*/, F&& fn,
                     std::source_location loc = std::source_location::current()) {
-  go(
-      [f = std::decay_t<F>(std::forward<F>(fn))]() mutable {
-        try {
-          f();
-        } catch (...) {
-          static_cast<void>(detail::report_caught(std::current_exception()));
-        }
-      },
-      loc);
+  using closure = detail::catching_closure<std::decay_t<F>>;
+  detail::fiber_start(detail::fiber_make(closure{std::forward<F>(*detail::launder_ptr(&fn))},
+                                         detail::site_of(loc), nullptr));
 }
 
 /// A fiber that can be waited for. Move-only; dropping it detaches.
@@ -326,15 +335,49 @@ template <detail::held_function F>
   return detail::future_maker::make(nullptr, std::forward<F>(fn), detail::site_of(loc));
 }
 
-/// Runs fn(future) in a fiber of its own once the result is there; consumes the future.
-template <class T, std::invocable<future<T>> F>
-void on_ready(future<T> r, F&& fn, std::source_location loc = std::source_location::current()) {
-  go(
-      [r = std::move(r), f = std::decay_t<F>(std::forward<F>(fn))]() mutable {
-        r.wait();
-        f(std::move(r));
-      },
-      loc);
+namespace detail {
+
+/// A function of a future, of its value, or of nothing.
+template <class F, class T>
+concept ready_handler =
+    held_function<F, future<T>> || (!std::is_void_v<T> && held_function<F, T>) || held_function<F>;
+
+/// What the fiber of on_ready runs.
+template <class F, class T>
+struct ready_closure {
+  F fn;  // copied first: if that throws, the future is where it was
+  future<T> r;
+  void operator()() {
+    r.wait();
+    if constexpr (std::invocable<F&, future<T>>) {
+      static_cast<void>(std::invoke(fn, std::move(r)));
+    } else if constexpr (!std::is_void_v<T> && std::invocable<F&, T>) {
+      static_cast<void>(std::invoke(fn, r.get()));
+    } else {
+      static_cast<void>(std::invoke(fn));
+    }
+  }
+};
+
+}  // namespace detail
+
+/// Runs fn in a fiber of its own once the result is there, and consumes the future, which is left
+/// without a state. fn takes the future; or the value (an exception in its place ends the process,
+/// as one of fn's own would); or nothing, and is told only that it has ended. Throws logic_error
+/// for a future without a state.
+template <class T, detail::ready_handler<T> F>
+WEFT_INLINE void on_ready(future<T>&& r, F&& fn,
+                          std::source_location loc = std::source_location::current()) {
+  if (!r.valid()) throw logic_error("weft::on_ready: no state");
+  using closure = detail::ready_closure<std::decay_t<F>, T>;
+  detail::fiber_start(
+      detail::fiber_make(closure{std::forward<F>(*detail::launder_ptr(&fn)), std::move(r)},
+                         detail::site_of(loc), nullptr));
+}
+template <class T, detail::ready_handler<T> F>
+WEFT_INLINE void on_ready(future<T>& r, F&& fn,
+                          std::source_location loc = std::source_location::current()) {
+  on_ready(std::move(r), std::forward<F>(*detail::launder_ptr(&fn)), loc);
 }
 
 /// Lets other runnable fibers run first.

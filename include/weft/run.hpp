@@ -117,11 +117,36 @@ class WEFT_EXPORT runtime {
   /// As shutdown() without a context. Not from one of its own fibers.
   ~runtime();
 
-  /// Starts a fiber here, from any thread.
+  /// Starts a fiber here, from any thread, as weft::go does in the caller's runtime.
   template <detail::held_function F>
-  void go(F&& fn, std::source_location loc = std::source_location::current()) {
+  WEFT_INLINE void go(F&& fn, std::source_location loc = std::source_location::current()) {
     detail::fiber_start(
         detail::fiber_make_in(state(), std::forward<F>(fn), detail::site_of(loc), nullptr));
+  }
+  template <detail::held_function F>
+  WEFT_INLINE void go(const fiber_options& o, F&& fn,
+                      std::source_location loc = std::source_location::current()) {
+    detail::fiber_start(
+        detail::fiber_make_in(state(), std::forward<F>(fn), detail::site_of(loc), &o));
+  }
+  template <std::same_as<catching_t> Tag, detail::held_function F>
+  WEFT_INLINE void go(Tag /*tag*/, F&& fn,
+                      std::source_location loc = std::source_location::current()) {
+    using closure = detail::catching_closure<std::decay_t<F>>;
+    detail::fiber_start(detail::fiber_make_in(state(),
+                                              closure{std::forward<F>(*detail::launder_ptr(&fn))},
+                                              detail::site_of(loc), nullptr));
+  }
+  /// Starts a fiber here that can be joined, from any thread.
+  template <detail::held_function F>
+  [[nodiscard]] WEFT_INLINE fiber
+  spawn(F&& fn, std::source_location loc = std::source_location::current()) {
+    return fiber(detail::spawn_handle(state(), std::forward<F>(fn), detail::site_of(loc), nullptr));
+  }
+  template <detail::held_function F>
+  [[nodiscard]] WEFT_INLINE fiber spawn(
+      const fiber_options& o, F&& fn, std::source_location loc = std::source_location::current()) {
+    return fiber(detail::spawn_handle(state(), std::forward<F>(fn), detail::site_of(loc), &o));
   }
   /// Starts a fiber here whose result can be waited for, from any thread.
   template <detail::held_function F>
