@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <limits>
 #include <new>
-#include <stdexcept>
 
 #include <weft/detail/fatal.hpp>
 #include <weft/detail/ledger.hpp>
+#include <weft/error.hpp>
 #include "chan/block_pool.hpp"
 #include "chan/chan_steps.hpp"
 
@@ -32,7 +32,7 @@ block_shape shape_of(const element_ops& ops, chan_kind kind, std::size_t cap) {
   s.ring_at = round_up(header, ops.align);
   if (cap > std::numeric_limits<std::uint32_t>::max() ||
       cap > (std::numeric_limits<std::ptrdiff_t>::max() - s.ring_at) / ops.size) {
-    throw std::length_error("weft: channel capacity out of range");
+    throw logic_error("weft::make_chan: no memory could hold such a capacity");
   }
   s.size = s.ring_at + cap * ops.size;
   return s;

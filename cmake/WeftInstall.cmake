@@ -5,7 +5,13 @@ include(CMakePackageConfigHelpers)
 set(weft_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weft)
 
 install(TARGETS weft weft_malloc EXPORT weft)
-install(DIRECTORY include/weft TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp")
+# Headers without the functions behind them would only fail later; <weft/weft.hpp> looks for them.
+set(weft_left_out_headers "")
+if(NOT WEFT_HTTP)
+  set(weft_left_out_headers PATTERN http EXCLUDE PATTERN http.hpp EXCLUDE)
+endif()
+install(DIRECTORY include/weft TYPE INCLUDE COMPONENT weft_headers
+        FILES_MATCHING PATTERN "*.hpp" ${weft_left_out_headers})
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(EXPORT weft NAMESPACE weft:: DESTINATION ${weft_package_dir} FILE weftTargets.cmake)
 # In a file of its own: it is loaded only where GTest is there.

@@ -13,7 +13,11 @@ server::server(server_options options, std::source_location site)
 
 server::~server() = default;
 
-result<void> server::serve(net::listener listener) { return core_->serve(std::move(listener)); }
+result<void> server::serve(net::listener listener) { return core_->serve(background(), listener); }
+
+result<void> server::serve(const context& ctx, net::listener&& listener) {
+  return core_->serve(ctx, listener);
+}
 
 result<void> server::shutdown(const context& ctx) { return core_->shutdown(ctx); }
 

@@ -43,15 +43,13 @@ server_core::server_core(server_options options, std::source_location site)
     : options_(std::move(options)),
       limits_(limits_of(options_)),
       site_(site),
-      requests_(with_cancel(background(), site)),
-      accepting_(with_cancel(background(), site)) {
+      requests_(with_cancel(background(), site)) {
   if (!options_.handler) throw logic_error("weft::http::server: no handler");
   if (options_.max_connections > 0) slots_ = make_chan<unit>(options_.max_connections);
 }
 
 server_core::~server_core() {
-  advance(server_phase::closing);
-  accepting_.cancel();
+  end_accepting();
   acceptors_.wait();
   abort();
   connections_.wait();
@@ -59,38 +57,71 @@ server_core::~server_core() {
 
 // ---- accepting ----
 
-result<void> server_core::serve(net::listener listener) {
-  acceptors_.add(1);
-  if (phase() >= server_phase::closing) {
-    acceptors_.done();
-    return failure(errc::closed);
+/// A serve() under way; lives in its frame.
+class server_core::acceptor {
+ public:
+  acceptor(server_core& server, const context& parent) : server_(server) {
+    mine_.push_back(with_cancel(parent, server.site_));
+    place_ = mine_.begin();
+    server_.acceptors_.add(1);
+    const std::lock_guard lock(server_.mutex_);
+    // Whoever ends the grace sets the phase first: it finds us in the list, or we see the phase.
+    admitted_ = server_.phase() < server_phase::closing;
+    if (admitted_) server_.accepting_.splice(server_.accepting_.begin(), mine_);
   }
-  auto r = accept_until_told(listener);
-  if (r) accept_queued(listener);
+  acceptor(const acceptor&) = delete;
+  acceptor& operator=(const acceptor&) = delete;
+  ~acceptor() {
+    if (admitted_) {
+      const std::lock_guard lock(server_.mutex_);
+      mine_.splice(mine_.begin(), server_.accepting_, place_);
+    }
+    server_.acceptors_.done();  // the server may be gone after it
+  }
+
+  [[nodiscard]] bool admitted() const noexcept { return admitted_; }
+  /// Done when the caller's context is, or the grace is over.
+  [[nodiscard]] const context& ctx() const noexcept { return place_->ctx; }
+
+ private:
+  server_core& server_;
+  std::list<cancelable_context> mine_;  // the one of ours, while it is not the server's
+  std::list<cancelable_context>::iterator place_;
+  bool admitted_ = false;
+};
+
+result<void> server_core::serve(const context& ctx, const net::listener& listener) {
+  if (const std::error_code e = ctx.err()) return failure(e);
+  const acceptor self(*this, ctx);
+  if (self.admitted()) return accept_until_told(self.ctx(), listener);
   listener.close();
-  acceptors_.done();
-  return r;
+  return failure(errc::closed);
 }
 
-/// Success: the grace is over. A shortage of descriptors is waited out by accept() itself.
-result<void> server_core::accept_until_told(const net::listener& listener) {
-  while (wait_for_slot()) {
-    auto c = listener.accept(accepting_.ctx, site_);
+/// Success: the grace is over. The context's error: it ended earlier, and the listener stays open.
+/// A shortage of descriptors is waited out by accept() itself.
+result<void> server_core::accept_until_told(const context& ctx, const net::listener& listener) {
+  while (wait_for_slot(ctx)) {
+    auto c = listener.accept(ctx, site_);
     if (c) {
       start(std::move(*c));
       continue;
     }
     give_slot_back();
-    if (accepting_.ctx.err()) break;
+    if (ctx.err()) break;
+    listener.close();
     return failure(c.error());
   }
+  if (phase() < server_phase::closing) return failure(ctx.err());
+  accept_queued(listener);
+  listener.close();
   return {};
 }
 
 /// False: told to end while waiting.
-bool server_core::wait_for_slot() {
-  if (options_.max_connections == 0) return !accepting_.ctx.err();
-  return slots_.send(accepting_.ctx, unit{}).has_value();
+bool server_core::wait_for_slot(const context& ctx) {
+  if (options_.max_connections == 0) return !ctx.err();
+  return slots_.send(ctx, unit{}).has_value();
 }
 
 void server_core::give_slot_back() {
@@ -194,6 +225,13 @@ void server_core::advance(server_phase to) noexcept {
   }
 }
 
+/// The grace is over.
+void server_core::end_accepting() {
+  advance(server_phase::closing);
+  const std::lock_guard lock(mutex_);
+  for (const cancelable_context& c : accepting_) c.cancel();
+}
+
 void server_core::wake_all(bool cut_off) {
   const std::lock_guard lock(mutex_);
   for (connection* c = first_; c != nullptr; c = c->next) c->wake(cut_off);
@@ -208,8 +246,7 @@ void server_core::abort() {
 result<void> server_core::shutdown(const context& ctx) {
   advance(server_phase::grace);
   auto r = sleep_for(ctx, options_.grace);
-  advance(server_phase::closing);
-  accepting_.cancel();
+  end_accepting();
   if (r) r = acceptors_.wait(ctx);
   if (r) {
     wake_all(false);

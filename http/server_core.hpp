@@ -7,12 +7,13 @@
 // one of them sees the other and nobody sleeps through the end.
 // A connection enlists before its first read and leaves the list before its descriptor is closed:
 // whoever holds `mutex_` may use the descriptors of the listed ones.
-// Lock order: mutex_ is a leaf but for what conn::set_deadline takes.
+// Lock order: mutex_ is a leaf but for what conn::set_deadline and a cancellation take.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <list>
 #include <mutex>
 #include <source_location>
 
@@ -50,7 +51,8 @@ class server_core {
     return phase_.load(std::memory_order_seq_cst);
   }
 
-  [[nodiscard]] result<void> serve(net::listener listener);
+  /// Closes the listener, unless ctx ends it.
+  [[nodiscard]] result<void> serve(const context& ctx, const net::listener& listener);
   [[nodiscard]] result<void> shutdown(const context& ctx);
   [[nodiscard]] server_stats stats() const;
 
@@ -59,12 +61,15 @@ class server_core {
   void leave(connection& c);
 
  private:
+  class acceptor;
+
   void start(net::conn c);
   void accept_queued(const net::listener& listener);
-  [[nodiscard]] result<void> accept_until_told(const net::listener& listener);
-  [[nodiscard]] bool wait_for_slot();
+  [[nodiscard]] result<void> accept_until_told(const context& ctx, const net::listener& listener);
+  [[nodiscard]] bool wait_for_slot(const context& ctx);
   void give_slot_back();
   void advance(server_phase to) noexcept;
+  void end_accepting();
   void wake_all(bool cut_off);
   void abort();
 
@@ -76,12 +81,13 @@ class server_core {
   std::atomic<std::uint64_t> accepted_{0};
   scratch_pool scratches_;
 
-  const cancelable_context requests_;   // done when the server aborts
-  const cancelable_context accepting_;  // done when the grace is over
+  const cancelable_context requests_;  // done when the server aborts
   wait_group acceptors_;
   wait_group connections_;
 
   mutable std::mutex mutex_;
+  // Of each serve() under way; guarded by mutex_. On the heap, as a frame may be abandoned.
+  std::list<cancelable_context> accepting_;
   connection* first_ = nullptr;      // guarded by mutex_
   std::size_t open_ = 0;             // guarded by mutex_
   std::uint64_t past_requests_ = 0;  // of connections that have left; guarded by mutex_

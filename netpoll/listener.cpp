@@ -140,6 +140,22 @@ result<listener> listen_at(const address& at, bool only_v6, const listen_options
   return listener_factory::make(d, bound, options.unlink && has_file(bound));
 }
 
+result<listener> listen_text(std::string_view network, std::string_view addr,
+                             const listen_options& options, cancel_node* ctx, const void* site) {
+  if (auto error = end_of(ctx)) return failure(error);
+  const auto kind = parse_network(network);
+  if (!kind || kind->type != SOCK_STREAM) return failure(errc::invalid_argument);
+  auto addresses = resolve(*kind, network, addr, address_use::listen, ctx);
+  if (!addresses) return failure(addresses.error());
+  auto made = listen_at(addresses->front(), kind->family == AF_INET6, options, site);
+  // ":port" means both IP versions; a machine without IPv6 has one.
+  if (!made && made.error() == std::errc::address_family_not_supported &&
+      kind->family == AF_UNSPEC && addr.starts_with(':')) {
+    if (auto any4 = address::parse("tcp4", addr)) made = listen_at(*any4, false, options, site);
+  }
+  return made;
+}
+
 }  // namespace
 
 result<conn> listener::accept(std::source_location where) const {
@@ -157,18 +173,11 @@ void listener::close() const noexcept {
 
 result<listener> listen(std::string_view network, std::string_view addr,
                         const listen_options& options, std::source_location where) {
-  const auto kind = parse_network(network);
-  if (!kind || kind->type != SOCK_STREAM) return failure(errc::invalid_argument);
-  auto addresses = resolve(*kind, network, addr, address_use::listen, nullptr);
-  if (!addresses) return failure(addresses.error());
-  const void* site = detail::site_of(where);
-  auto made = listen_at(addresses->front(), kind->family == AF_INET6, options, site);
-  // ":port" means both IP versions; a machine without IPv6 has one.
-  if (!made && made.error() == std::errc::address_family_not_supported &&
-      kind->family == AF_UNSPEC && addr.starts_with(':')) {
-    if (auto any4 = address::parse("tcp4", addr)) made = listen_at(*any4, false, options, site);
-  }
-  return made;
+  return listen_text(network, addr, options, nullptr, detail::site_of(where));
+}
+result<listener> listen(const context& ctx, std::string_view network, std::string_view addr,
+                        const listen_options& options, std::source_location where) {
+  return listen_text(network, addr, options, detail::node_of(ctx), detail::site_of(where));
 }
 
 result<listener> adopt_listener(int fd, std::source_location where) {

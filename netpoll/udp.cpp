@@ -46,13 +46,12 @@ result<datagram> receive_datagram(poll_desc* d, cancel_node* ctx, std::span<std:
   }
 }
 
-}  // namespace
-
-result<udp_socket> udp_socket::bind(std::string_view network, std::string_view addr,
-                                    std::source_location where) {
+result<poll_desc*> bind_text(std::string_view network, std::string_view addr, cancel_node* ctx,
+                             const void* site) {
+  if (auto error = end_of(ctx)) return failure(error);
   const auto kind = parse_network(network);
   if (!kind || kind->type != SOCK_DGRAM) return failure(errc::invalid_argument);
-  auto addresses = resolve(*kind, network, addr, address_use::listen, nullptr);
+  auto addresses = resolve(*kind, network, addr, address_use::listen, ctx);
   if (!addresses) return failure(addresses.error());
   const address& at = addresses->front();
   const int fd = sys::open_socket(at.family(), SOCK_DGRAM);
@@ -62,12 +61,27 @@ result<udp_socket> udp_socket::bind(std::string_view network, std::string_view a
     answer = sys::set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, kind->family == AF_INET6 ? 1 : 0);
   }
   if (answer >= 0) answer = sys::bind(fd, at);
-  poll_desc* d = answer >= 0 ? detail::desc_open(fd, true, true, detail::site_of(where)) : nullptr;
+  poll_desc* d = answer >= 0 ? detail::desc_open(fd, true, true, site) : nullptr;
   if (d == nullptr) {
     sys::close(fd);
     return failure(system_error(answer < 0 ? answer : -ENOMEM));
   }
-  return udp_socket(d);
+  return d;
+}
+
+}  // namespace
+
+result<udp_socket> udp_socket::bind(std::string_view network, std::string_view addr,
+                                    std::source_location where) {
+  auto d = bind_text(network, addr, nullptr, detail::site_of(where));
+  if (!d) return failure(d.error());
+  return udp_socket(*d);
+}
+result<udp_socket> udp_socket::bind(const context& ctx, std::string_view network,
+                                    std::string_view addr, std::source_location where) {
+  auto d = bind_text(network, addr, detail::node_of(ctx), detail::site_of(where));
+  if (!d) return failure(d.error());
+  return udp_socket(*d);
 }
 
 result<void> udp_socket::connect(const address& peer) const {
@@ -88,6 +102,9 @@ result<std::size_t> udp_socket::send_to(const context& ctx, std::span<const std:
 }
 result<std::size_t> udp_socket::send(std::span<const std::byte> data) const {
   return send_datagram(desc_, nullptr, data, address());
+}
+result<std::size_t> udp_socket::send(const context& ctx, std::span<const std::byte> data) const {
+  return send_datagram(desc_, detail::node_of(ctx), data, address());
 }
 result<datagram> udp_socket::recv_from(std::span<std::byte> buffer) const {
   return receive_datagram(desc_, nullptr, buffer);

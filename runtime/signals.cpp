@@ -22,7 +22,7 @@
 namespace weft::inline v0::detail {
 
 fiber_core* (*running_fiber)() noexcept = nullptr;
-panic_observer on_panic = nullptr;
+std::atomic<panic_observer> on_panic{nullptr};
 
 namespace {
 
@@ -99,7 +99,9 @@ const char* current_exception_text(std::exception_ptr& keep) noexcept {
   std::exception_ptr exception;
   const std::type_info* type = abi::__cxa_current_exception_type();
   const char* what = current_exception_text(exception);
-  if (on_panic != nullptr) on_panic(g, what == nullptr ? "terminate called" : what);
+  if (auto* observe = on_panic.load(std::memory_order_relaxed)) {
+    observe(g, what == nullptr ? "terminate called" : what);
+  }
   write_error("panic: ");
   if (type != nullptr) {
     int status = 0;

@@ -4,6 +4,8 @@
 // ignored (as Go does on sockets), and the soft RLIMIT_NOFILE raised to the hard one (as Go does).
 #pragma once
 
+#include <atomic>
+
 #include <weft/detail/fiber_core.hpp>
 
 namespace weft::inline v0::detail {
@@ -24,8 +26,8 @@ struct stack_memory;
 /// signal handler.
 extern fiber_core* (*running_fiber)() noexcept;
 
-/// Observes panics before the process ends. Set by weft::set_panic_handler.
+/// Observes panics before the process ends. Set by weft::set_panic_handler, once and for all.
 using panic_observer = void (*)(fiber_core* g, const char* what);
-extern panic_observer on_panic;
+extern std::atomic<panic_observer> on_panic;
 
 }  // namespace weft::inline v0::detail

@@ -6,7 +6,6 @@
 
 #include <weft/detail/runtime_hooks.hpp>
 #include "runtime/os.hpp"
-#include "runtime/signals.hpp"
 #include "sched/fiber_extension.hpp"
 #include "sched/runtime_state.hpp"
 #include "sched/thread_fiber.hpp"
@@ -14,14 +13,6 @@
 namespace weft::inline v0 {
 namespace detail {
 namespace {
-
-std::atomic<void (*)(const panic_info&)> panic_handler{nullptr};
-
-void observe_panic(fiber_core* g, const char* what) {
-  if (auto* handler = panic_handler.load(std::memory_order_acquire)) {
-    handler({.fiber_id = g->id, .what = what, .exception = std::current_exception()});
-  }
-}
 
 const label_set* labels_of(const fiber_core* g) noexcept {
   return g->ext == nullptr ? nullptr : g->ext->labels.get();
@@ -86,9 +77,9 @@ void fiber_join(fiber_core* target) {
 }
 
 std::error_code fiber_join_ctx(fiber_core* target, cancel_node* node) {
-  if (fiber_has_ended(target)) return {};
   wake_extras extras(node, never);
-  if (auto e = extras.check()) return e;
+  if (auto e = extras.check()) return e;  // before anything else: also of a fiber that has ended
+  if (fiber_has_ended(target)) return {};
   fiber_core* self = current_fiber();
   park_begin(self, wait_reason::join, target);
   waiter w;
@@ -107,18 +98,6 @@ std::error_code fiber_join_ctx(fiber_core* target, cancel_node* node) {
   // The fiber ended at the same moment and still has our record in hand.
   while (!std::atomic_ref<bool>(w.ok).load(std::memory_order_acquire)) cpu_relax();
   return {};
-}
-
-void report_caught(const std::exception_ptr& e) noexcept {
-  auto* handler = panic_handler.load(std::memory_order_acquire);
-  if (handler == nullptr) return;
-  try {
-    std::rethrow_exception(e);
-  } catch (const std::exception& caught) {
-    handler({.fiber_id = this_fiber::id(), .what = caught.what(), .exception = e, .fatal = false});
-  } catch (...) {
-    handler({.fiber_id = this_fiber::id(), .what = "", .exception = e, .fatal = false});
-  }
 }
 
 void* fiber_local_get(const void* key) noexcept {
@@ -192,11 +171,6 @@ result<void> fiber::join(const context& ctx) {
   if (auto e = detail::fiber_join_ctx(handle_.get(), detail::node_of(ctx))) return failure(e);
   handle_.reset();
   return {};
-}
-
-void set_panic_handler(void (*handler)(const panic_info&)) noexcept {
-  detail::panic_handler.store(handler, std::memory_order_release);
-  detail::on_panic = handler == nullptr ? nullptr : &detail::observe_panic;
 }
 
 namespace this_fiber {

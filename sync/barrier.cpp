@@ -11,12 +11,22 @@ barrier_core::barrier_core(std::ptrdiff_t expected) : expected_(expected), missi
   if (expected <= 0) throw logic_error("weft::barrier: needs at least one participant");
 }
 
-bool barrier_core::arrive_locked() noexcept { return --missing_ == 0; }
+bool barrier_core::arrive_locked(std::ptrdiff_t n) noexcept { return (missing_ -= n) == 0; }
 
-bool barrier_core::arrive(bool leave_for_good) noexcept {
+barrier_core::arrived barrier_core::arrive_times(std::ptrdiff_t n) {
   guard_.lock.lock();
-  if (leave_for_good) --expected_;
-  const bool last = arrive_locked();
+  const bool possible = n > 0 && n <= missing_;
+  const bool last = possible && arrive_locked(n);
+  arrived a{arrival_token(phase_), last};
+  guard_.lock.unlock();
+  if (!possible) throw logic_error("weft::barrier: more arrivals than the phase misses, or none");
+  return a;
+}
+
+bool barrier_core::arrive_and_leave() noexcept {
+  guard_.lock.lock();
+  --expected_;
+  const bool last = arrive_locked(1);
   guard_.lock.unlock();
   return last;
 }
@@ -37,7 +47,7 @@ result<bool> barrier_core::arrive_or_wait(cancel_node* node) noexcept {
   wake_extras extras(node, never);
   if (auto e = extras.check()) return failure(e);
   guard_.lock.lock();
-  if (arrive_locked()) {
+  if (arrive_locked(1)) {
     guard_.lock.unlock();
     return true;
   }
@@ -56,6 +66,23 @@ result<bool> barrier_core::arrive_or_wait(cancel_node* node) noexcept {
   }
   ++missing_;
   guard_.lock.unlock();
+  return failure(extras.error());
+}
+
+result<void> barrier_core::wait_phase(const arrival_token& token,
+                                      cancel_node* node) const noexcept {
+  wake_extras extras(node, never);
+  if (auto e = extras.check()) return failure(e);
+  guard_.lock.lock();
+  if (phase_ != token.phase_) {
+    guard_.lock.unlock();
+    return {};
+  }
+  waiter w;
+  if (wait_in_queue(guard_, queue_, w, extras, wait_reason::semacquire, this)) return {};
+  const bool complete = phase_ != token.phase_;  // after all
+  guard_.lock.unlock();
+  if (complete) return {};
   return failure(extras.error());
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weft/parallel_for.hpp>
 
-#include <weft/error.hpp>
 #include "sched/runtime_state.hpp"
 
 namespace weft::inline v0::detail {
@@ -24,7 +23,7 @@ bool take(parallel_job& job, std::uint64_t* from, std::uint64_t* to) noexcept {
 void work(parallel_job& job) {
   std::uint64_t from = 0;
   std::uint64_t to = 0;
-  while (!job.failed.load(std::memory_order_relaxed) && take(job, &from, &to)) {
+  while (!job.failed.load(std::memory_order_relaxed) && !end_of(job.end) && take(job, &from, &to)) {
     try {
       job.run(&job, from, to);
     } catch (...) {
@@ -39,11 +38,7 @@ struct joined {
   ~joined() { helpers.wait(); }
 };
 
-}  // namespace
-
-void parallel_run(parallel_job& job, std::source_location where) {
-  const runtime_state* rt = current_runtime();
-  if (rt == nullptr) throw no_runtime_error();
+void run_on(const runtime_state* rt, parallel_job& job, const std::source_location& where) {
   const auto procs = static_cast<std::uint64_t>(rt->n_procs.load());
   if (job.grain == 0) job.grain = std::max<std::uint64_t>(1, job.size / (procs * pieces_a_worker));
   const std::uint64_t pieces = (job.size - 1) / job.grain + 1;
@@ -57,6 +52,24 @@ void parallel_run(parallel_job& job, std::source_location where) {
     if (takes_part) work(job);
   }
   if (job.error) std::rethrow_exception(job.error);
+}
+
+}  // namespace
+
+void parallel_run(parallel_job& job, std::source_location where) {
+  const runtime_state* rt = current_runtime();
+  if (rt == nullptr) throw no_runtime_error();
+  run_on(rt, job, where);
+}
+
+result<void> parallel_run_until_end(parallel_job& job, std::source_location where) {
+  const runtime_state* rt = current_runtime();
+  if (rt == nullptr) return failure(errc::no_runtime);
+  run_on(rt, job, where);
+  // Nothing has failed: only the end can have left something over.
+  const bool complete = job.next.load(std::memory_order_relaxed) >= job.size;
+  if (!complete) return failure(end_of(job.end));
+  return {};
 }
 
 }  // namespace weft::inline v0::detail

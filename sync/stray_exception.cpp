@@ -4,16 +4,12 @@
 #include <weft/fiber.hpp>
 #include "runtime/debug.hpp"
 #include "runtime/ledger.hpp"
-#include "runtime/signals.hpp"
 
 namespace weft::inline v0::detail {
 
 void report_stray_exception(const char* who, const void* site,
                             const std::exception_ptr& exception) noexcept {
-  if (on_panic != nullptr) {
-    report_caught(exception);
-    return;
-  }
+  if (report_caught(exception)) return;
   const site_text text = describe_site(site);
   try {
     std::rethrow_exception(exception);

@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weft/task_group.hpp>
 
+#include <weft/detail/runtime_hooks.hpp>
+#include "sync/stray_exception.hpp"
+
 namespace weft::inline v0::detail {
 
 group_core::group_core(const weft::context& parent, bool cancel_on_failure,
                        const std::source_location& where)
     : scope_(with_cancel(parent, where)),
       cancel_on_failure_(cancel_on_failure),
-      uncaught_(std::uncaught_exceptions()) {}
+      uncaught_(std::uncaught_exceptions()),
+      site_(site_of(where)) {}
 
 group_core::~group_core() {
   if (std::uncaught_exceptions() > uncaught_) scope_.cancel();
   tasks_.wait();
+  if (!exception_) return;
+  report_stray_exception(cancel_on_failure_ ? "task_group" : "supervisor", site_, exception_);
 }
 
 void group_core::set_limit(std::size_t n) {
@@ -22,16 +28,33 @@ void group_core::set_limit(std::size_t n) {
   limit_ = std::make_unique<semaphore>(n);
 }
 
-void group_core::enter() {
-  if (limit_ != nullptr) limit_->acquire();
+void group_core::count_in() {
   running_.fetch_add(1, std::memory_order_relaxed);
   tasks_.add(1);
 }
 
+void group_core::enter() {
+  if (limit_ != nullptr) limit_->acquire();
+  count_in();
+}
+
+result<void> group_core::enter(const weft::context& ctx) {
+  if (limit_ != nullptr) {
+    if (result<void> r = limit_->acquire(ctx); !r) return r;
+  } else if (const std::error_code e = end_of(node_of(ctx))) {
+    return failure(e);
+  }
+  if (current_root_slot() == nullptr) {  // asked last: it may have ended while we waited
+    if (limit_ != nullptr) limit_->release();
+    return failure(errc::no_runtime);
+  }
+  count_in();
+  return {};
+}
+
 bool group_core::try_enter() {
   if (limit_ != nullptr && !limit_->try_acquire()) return false;
-  running_.fetch_add(1, std::memory_order_relaxed);
-  tasks_.add(1);
+  count_in();
   return true;
 }
 
@@ -47,14 +70,14 @@ void group_core::fail(std::error_code e, std::exception_ptr x) noexcept {
   if (first) {
     failed_ = true;
     error_ = e;
-    exception_.swap(x);
   }
+  if (!exception_) exception_.swap(x);
   lock_.unlock();
   if (first && cancel_on_failure_) scope_.cancel(e);
 }
 
-std::error_code group_core::wait() {
-  tasks_.wait();
+// Once no task runs.
+std::error_code group_core::outcome() {
   lock_.lock();
   const std::error_code error = error_;
   std::exception_ptr x;
@@ -63,6 +86,17 @@ std::error_code group_core::wait() {
   scope_.cancel(error);
   if (x) std::rethrow_exception(x);
   return error;
+}
+
+std::error_code group_core::wait() {
+  tasks_.wait();
+  return outcome();
+}
+
+result<void> group_core::wait(const weft::context& ctx) {
+  if (result<void> r = tasks_.wait(ctx); !r) return r;
+  if (const std::error_code e = outcome()) return failure(e);
+  return {};
 }
 
 }  // namespace weft::inline v0::detail

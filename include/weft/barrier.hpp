@@ -6,6 +6,8 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 #include <utility>
 
 #include <weft/detail/waiter.hpp>
@@ -20,23 +22,45 @@ class barrier_core {
  public:
   WEFT_EXPORT explicit barrier_core(std::ptrdiff_t expected);
 
+  /// Says in which phase somebody arrived. Can only be moved, as std's.
+  class arrival_token {
+   public:
+    arrival_token(arrival_token&&) noexcept = default;
+    arrival_token& operator=(arrival_token&&) noexcept = default;
+    ~arrival_token() = default;
+
+   private:
+    friend class barrier_core;
+    explicit arrival_token(std::uint64_t phase) noexcept : phase_(phase) {}
+    std::uint64_t phase_;
+  };
+
  protected:
-  /// Arrives. True: the phase is complete, the caller runs the completion and calls release().
-  [[nodiscard]] WEFT_EXPORT bool arrive(bool leave_for_good) noexcept;
+  struct arrived {
+    arrival_token token;
+    bool last;  // the phase is complete: the caller runs the completion and calls release()
+  };
+  /// Arrives n times. Throws logic_error for less than one or more than are missing.
+  [[nodiscard]] WEFT_EXPORT arrived arrive_times(std::ptrdiff_t n);
+  /// Arrives for the last time. True: as arrived::last.
+  [[nodiscard]] WEFT_EXPORT bool arrive_and_leave() noexcept;
   WEFT_EXPORT void release() noexcept;
-  /// Arrives and waits unless it completes the phase (then true, as arrive).
+  /// Arrives and waits unless it completes the phase (then true, as arrived::last).
   [[nodiscard]] WEFT_EXPORT bool arrive_or_wait() noexcept;
   /// The same with a context; on failure the arrival is taken back.
   [[nodiscard]] WEFT_EXPORT result<bool> arrive_or_wait(cancel_node* node) noexcept;
+  /// Waits until the token's phase is complete.
+  [[nodiscard]] WEFT_EXPORT result<void> wait_phase(const arrival_token& token,
+                                                    cancel_node* node) const noexcept;
 
  private:
-  [[nodiscard]] bool arrive_locked() noexcept;
+  [[nodiscard]] bool arrive_locked(std::ptrdiff_t n) noexcept;
 
-  waitable guard_;
+  mutable waitable guard_;
   std::ptrdiff_t expected_;  // all guarded by guard_
   std::ptrdiff_t missing_;
   std::uint64_t phase_ = 0;
-  wait_queue queue_;
+  mutable wait_queue queue_;
 };
 
 struct no_completion {
@@ -55,6 +79,28 @@ class barrier : detail::barrier_core {
   barrier(const barrier&) = delete;
   barrier& operator=(const barrier&) = delete;
 
+  /// What arrive() gives: for wait().
+  using detail::barrier_core::arrival_token;
+
+  /// The most participants there can be.
+  [[nodiscard]] static constexpr std::ptrdiff_t max() noexcept {
+    return std::numeric_limits<std::ptrdiff_t>::max();
+  }
+
+  /// Arrives, n times, without waiting: wait() with the token does that later. Throws logic_error
+  /// for less than one or more than the phase still misses.
+  [[nodiscard]] arrival_token arrive(std::ptrdiff_t n = 1) {
+    arrived a = arrive_times(n);
+    if (a.last) complete();
+    return std::move(a.token);
+  }
+  /// Waits until the phase of the token is complete; not at all if it is.
+  void wait(arrival_token&& token) const { static_cast<void>(wait_phase(token, nullptr)); }
+  /// The same, at most until ctx is done: then its error. The arrival stands, and the token is good
+  /// for another wait.
+  [[nodiscard]] result<void> wait(const context& ctx, const arrival_token& token) const {
+    return wait_phase(token, detail::node_of(ctx));
+  }
   /// Arrives and waits for the others.
   void arrive_and_wait() {
     if (arrive_or_wait()) complete();
@@ -68,7 +114,7 @@ class barrier : detail::barrier_core {
   }
   /// Arrives and takes no part in later phases.
   void arrive_and_drop() {
-    if (arrive(true)) complete();
+    if (arrive_and_leave()) complete();
   }
 
  private:

@@ -28,6 +28,7 @@
 #include <utility>
 
 #include <weft/context.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/runtime_hooks.hpp>
 #include <weft/detail/spawn.hpp>
@@ -60,8 +61,10 @@ namespace detail {
 struct budget_key : context_key<budget*> {};
 struct budget_access;
 
+/// It runs in a fiber of its own, or where it is.
 template <class F>
-concept budget_task = std::invocable<F&, const context&> || std::invocable<F&>;
+concept budget_task = (held_function<F, const context&> || held_function<F>) &&
+                      (borrowed_function<F, const context&> || borrowed_function<F>);
 
 /// In place of the context of a function that takes none.
 struct no_context {

@@ -159,13 +159,22 @@ class recv_iterator {
 
   recv_iterator() = default;
   explicit recv_iterator(chan_core* c) : core_(c), value_(recv_value<T>(c)) {}
+  recv_iterator(const recv_iterator&) = default;
+  recv_iterator(recv_iterator&&) noexcept = default;
+  recv_iterator& operator=(const recv_iterator&) = default;
+  recv_iterator& operator=(recv_iterator&& o) noexcept {
+    if (this == &o) return *this;
+    core_ = o.core_;
+    set(std::move(o.value_));
+    return *this;
+  }
+  ~recv_iterator() = default;
 
   [[nodiscard]] T& operator*() const noexcept { return *value_; }
   [[nodiscard]] T* operator->() const noexcept { return &*value_; }
   WEFT_INLINE recv_iterator& operator++() {
-    value_.reset();
-    // Not by assignment: T need not be assignable.
-    if (std::optional<T> next = recv_value<T>(core_)) value_.emplace(std::move(*next));
+    value_.reset();  // before the wait: nobody needs it any more
+    set(recv_value<T>(core_));
     return *this;
   }
   void operator++(int) { ++*this; }
@@ -174,6 +183,12 @@ class recv_iterator {
   }
 
  private:
+  /// Not by assignment: T need not be assignable.
+  void set(std::optional<T>&& next) noexcept {
+    value_.reset();
+    if (next) value_.emplace(std::move(*next));
+  }
+
   chan_core* core_ = nullptr;
   mutable std::optional<T> value_;
 };
@@ -362,7 +377,8 @@ class channel : public detail::send_operations<channel<T, N>, T>,
  public:
   using element_type = T;
 
-  explicit channel(std::source_location where = std::source_location::current()) noexcept {
+  /// (Not explicit: an aggregate makes its members from {}.)
+  channel(std::source_location where = std::source_location::current()) noexcept {
     detail::chan_init(&core_, &detail::ops_of<T>, detail::width_of<T>, N, ring_,
                       detail::site_of(where));
   }
@@ -416,7 +432,7 @@ template <detail::channel_like A, detail::channel_like B>
 }
 
 /// A channel that holds up to `capacity` values; 0: a rendezvous. Throws std::bad_alloc, and
-/// std::length_error for a capacity that no memory could hold.
+/// logic_error for a capacity that no memory could hold.
 template <class T>
 [[nodiscard]] chan<T> make_chan(std::size_t capacity = 0,
                                 std::source_location where = std::source_location::current()) {

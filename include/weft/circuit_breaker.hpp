@@ -20,7 +20,6 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -31,6 +30,7 @@
 #include <utility>
 
 #include <weft/clock.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/outcome.hpp>
 #include <weft/detail/spin_lock.hpp>
@@ -80,7 +80,7 @@ class circuit_breaker {
   /// Calls fn unless the circuit is open (then errc::circuit_open), and counts what comes of it. fn
   /// returns result<T>, std::error_code (both as is_failure says), or anything else: then it fails
   /// by throwing only. Its exceptions count as failures and pass through.
-  template <std::invocable F>
+  template <detail::borrowed_function F>
   [[nodiscard]] WEFT_INLINE detail::outcome_of<std::invoke_result_t<F&>>::type run(F&& fn) {
     return run_call(detail::launder_ptr(&fn));
   }

@@ -8,8 +8,10 @@
 #include <concepts>
 #include <condition_variable>  // std::cv_status
 #include <mutex>
+#include <system_error>
 
 #include <weft/clock.hpp>
+#include <weft/detail/cancel_node.hpp>
 #include <weft/detail/waiter.hpp>
 #include <weft/error.hpp>
 #include <weft/mutex.hpp>
@@ -34,12 +36,15 @@ class condition_variable {
     while (!ready()) wait(lock);
   }
 
-  /// The same, or until the context is done; the lock is held again in any case.
+  /// The same, or until the context is done; the lock is held again in any case. A context that is
+  /// done already is an error whatever `ready` would say; one that ends while what was waited for
+  /// comes is not.
   [[nodiscard]] result<void> wait(const context& ctx, std::unique_lock<mutex>& lock) {
     return wait_until_ns(lock, detail::node_of(ctx), detail::never);
   }
   template <std::predicate P>
   [[nodiscard]] result<void> wait(const context& ctx, std::unique_lock<mutex>& lock, P ready) {
+    if (const std::error_code e = detail::end_of(detail::node_of(ctx))) return failure(e);
     while (!ready()) {
       if (result<void> r = wait(ctx, lock); !r) {
         if (ready()) break;

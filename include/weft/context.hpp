@@ -18,6 +18,7 @@
 
 #include <weft/chan.hpp>
 #include <weft/clock.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/context_node.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/error.hpp>
@@ -175,12 +176,25 @@ class [[nodiscard]] cancel_handle {
 };
 
 /// What the functions below return: `auto [ctx, cancel] = with_cancel(parent);`
+/// Kept whole, `auto scope = with_cancel(parent);`, it can be used as its context. But
+/// `context c = with_cancel(parent);` makes one that is cancelled from the start: nobody keeps the
+/// handle, which goes, and cancels, at the end of that very line.
 struct [[nodiscard]] cancelable_context {
   context ctx;
   cancel_handle cancel;
 
   /// So that it can be passed on without taking it apart.
   operator const context&() const noexcept { return ctx; }
+
+  /// Those of ctx.
+  [[nodiscard]] recv_chan<unit> done() const { return ctx.done(); }
+  [[nodiscard]] std::error_code err() const noexcept { return ctx.err(); }
+  [[nodiscard]] std::error_code cause() const noexcept { return ctx.cause(); }
+  [[nodiscard]] std::optional<time_point> deadline() const noexcept { return ctx.deadline(); }
+  template <detail::context_key_type K>
+  [[nodiscard]] const typename K::value_type* value() const noexcept {
+    return ctx.value<K>();
+  }
 };
 
 /// A child that ends with its parent or by its handle.
@@ -319,7 +333,7 @@ struct callback_payload : callback_payload_base {
 
 /// Runs `fn` in a fiber of its own once ctx is done (at once if it is), never inside cancel(). With
 /// no runtime left it runs in the cancelling thread.
-template <std::invocable F>
+template <detail::held_function F>
 [[nodiscard]] after_func_handle after_func(
     const context& ctx, F&& fn, std::source_location where = std::source_location::current()) {
   using namespace detail;

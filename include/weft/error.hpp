@@ -33,6 +33,11 @@ enum class errc {
 [[nodiscard]] WEFT_EXPORT const std::error_category& weft_category() noexcept;
 [[nodiscard]] WEFT_EXPORT std::error_code make_error_code(errc e) noexcept;
 
+/// Does `a` stand for what std calls `b`? (Of two enumerators std's own operators see nothing.)
+[[nodiscard]] inline bool operator==(errc a, std::errc b) noexcept {
+  return make_error_code(a) == b;
+}
+
 template <class T>
 using result = std::expected<T, std::error_code>;
 

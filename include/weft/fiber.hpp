@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <weft/detail/callable.hpp>
 #include <weft/detail/cancel_node.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/park.hpp>
@@ -69,13 +70,13 @@ WEFT_INLINE fiber_handle spawn_handle(runtime_state* rt, F&& fn, const void* sit
 /// Starts a fiber. The closure is moved into the pooled fiber: no heap up to 64 bytes. An exception
 /// that leaves it ends the process, like a Go panic. From fibers and, while a runtime is running,
 /// plain threads. Throws no_runtime_error, std::bad_alloc.
-template <std::invocable F>
+template <detail::held_function F>
 WEFT_INLINE void go(F&& fn, std::source_location loc = std::source_location::current()) {
   detail::fiber_start(detail::fiber_make(std::forward<F>(fn), detail::site_of(loc), nullptr));
 }
 
 /// The same with options.
-template <std::invocable F>
+template <detail::held_function F>
 WEFT_INLINE void go(const fiber_options& o, F&& fn,
                     std::source_location loc = std::source_location::current()) {
   detail::fiber_start(detail::fiber_make(std::forward<F>(fn), detail::site_of(loc), &o));
@@ -91,30 +92,51 @@ inline constexpr catching_t catching{};
 /// What set_panic_handler's function is told.
 struct panic_info {
   std::uint64_t fiber_id = 0;
-  std::string_view what;
-  std::exception_ptr exception;  ///< only for `catching` fibers
+  std::string_view what;         ///< "" if the exception is no std::exception
+  std::exception_ptr exception;  ///< null if std::terminate was called without one
   bool fatal = true;             ///< the process ends after the handler
 };
 
-/// Observes panics; it cannot resume. Called in the panicking fiber. Null removes it.
-WEFT_EXPORT void set_panic_handler(void (*handler)(const panic_info&)) noexcept;
+/// Observes panics; it cannot resume. Called in the panicking fiber, so by several at once if
+/// several panic. Empty removes it. It may be replaced at any time, by itself as well: a call under
+/// way goes on in the handler that it began with, which lives until then.
+WEFT_EXPORT void set_panic_handler(std::function<void(const panic_info&)> handler);
+/// The same for one that wants the exception alone.
+template <class F>
+  requires(!std::invocable<F&, const panic_info&>) && std::invocable<F&, std::exception_ptr> &&
+          std::copy_constructible<F>
+WEFT_INLINE void set_panic_handler(F handler) {
+  std::function<void(std::exception_ptr)> f(std::move(*detail::launder_ptr(&handler)));
+  if (!f) return set_panic_handler(nullptr);
+  set_panic_handler([f = std::move(f)](const panic_info& p) { f(p.exception); });
+}
 
 namespace detail {
-WEFT_EXPORT void report_caught(const std::exception_ptr& e) noexcept;
+/// Gives it to the panic handler, as not fatal. False: there is no handler.
+[[nodiscard]] WEFT_EXPORT bool report_caught(const std::exception_ptr& e) noexcept;
+
+/// What a `catching` fiber runs.
+template <class F>
+struct catching_closure {
+  F fn;
+  void operator()() {
+    try {
+      static_cast<void>(fn());
+    } catch (...) {
+      static_cast<void>(report_caught(std::current_exception()));
+    }
+  }
+};
 }  // namespace detail
 
-template <std::invocable F>
-WEFT_INLINE void go(catching_t /*tag*/, F&& fn,
+/// Starts a fiber whose exceptions do not end the process; see `catching`. (The tag is deduced, as
+/// go({}, fn) could otherwise mean it as well as options.)
+template <std::same_as<catching_t> Tag, detail::held_function F>
+WEFT_INLINE void go(Tag /*tag*/, F&& fn,
                     std::source_location loc = std::source_location::current()) {
-  go(
-      [f = std::decay_t<F>(std::forward<F>(fn))]() mutable {
-        try {
-          f();
-        } catch (...) {
-          detail::report_caught(std::current_exception());
-        }
-      },
-      loc);
+  using closure = detail::catching_closure<std::decay_t<F>>;
+  detail::fiber_start(detail::fiber_make(closure{std::forward<F>(*detail::launder_ptr(&fn))},
+                                         detail::site_of(loc), nullptr));
 }
 
 /// A fiber that can be waited for. Move-only; dropping it detaches.
@@ -129,7 +151,8 @@ class [[nodiscard]] fiber {
   /// Waits for its end, from fibers and plain threads. Throws logic_error when not joinable,
   /// and when somebody else waits for it already.
   WEFT_EXPORT void join();
-  /// The same, at most until ctx is done: then its error, and the fiber stays joinable.
+  /// The same, at most until ctx is done: then its error, and the fiber stays joinable. A context
+  /// that is done already is an error also when the fiber has ended.
   [[nodiscard]] WEFT_EXPORT result<void> join(const context& ctx);
   void detach() noexcept { handle_.reset(); }
 
@@ -138,12 +161,12 @@ class [[nodiscard]] fiber {
 };
 
 /// Starts a fiber and returns a handle on it.
-template <std::invocable F>
+template <detail::held_function F>
 [[nodiscard]] WEFT_INLINE fiber spawn(F&& fn,
                                       std::source_location loc = std::source_location::current()) {
   return fiber(detail::spawn_handle(nullptr, std::forward<F>(fn), detail::site_of(loc), nullptr));
 }
-template <std::invocable F>
+template <detail::held_function F>
 [[nodiscard]] WEFT_INLINE fiber spawn(const fiber_options& o, F&& fn,
                                       std::source_location loc = std::source_location::current()) {
   return fiber(detail::spawn_handle(nullptr, std::forward<F>(fn), detail::site_of(loc), &o));
@@ -202,6 +225,10 @@ struct future_maker;
 template <class T>
 class [[nodiscard]] future {
  public:
+  /// What get() with a context holds, where no reference can be.
+  using value_type = std::conditional_t<std::is_reference_v<T>,
+                                        std::reference_wrapper<std::remove_reference_t<T>>, T>;
+
   future() noexcept = default;
 
   [[nodiscard]] bool valid() const noexcept { return handle_.get() != nullptr; }
@@ -214,7 +241,7 @@ class [[nodiscard]] future {
     require_valid();
     detail::fiber_join(handle_.get());
   }
-  /// The same, at most until ctx is done: then its error.
+  /// The same, at most until ctx is done: then its error, also when the result is there already.
   [[nodiscard]] result<void> wait(const context& ctx) const {
     require_valid();
     if (auto e = detail::fiber_join_ctx(handle_.get(), detail::node_of(ctx))) return failure(e);
@@ -235,6 +262,16 @@ class [[nodiscard]] future {
       T* p = nullptr;
       access_(keep.get(), &p);
       return std::move(*p);
+    }
+  }
+  /// The same, at most until ctx is done: then its error, and the result can still be had.
+  [[nodiscard]] result<value_type> get(const context& ctx) {
+    if (result<void> r = wait(ctx); !r) return failure(r.error());
+    if constexpr (std::is_void_v<T>) {
+      get();
+      return {};
+    } else {
+      return result<value_type>(std::in_place, get());
     }
   }
 
@@ -292,21 +329,55 @@ struct future_maker {
 }  // namespace detail
 
 /// Starts a fiber whose result, or exception, comes back through the future.
-template <std::invocable F>
+template <detail::held_function F>
 [[nodiscard]] WEFT_INLINE auto async(F&& fn,
                                      std::source_location loc = std::source_location::current()) {
   return detail::future_maker::make(nullptr, std::forward<F>(fn), detail::site_of(loc));
 }
 
-/// Runs fn(future) in a fiber of its own once the result is there; consumes the future.
-template <class T, std::invocable<future<T>> F>
-void on_ready(future<T> r, F&& fn, std::source_location loc = std::source_location::current()) {
-  go(
-      [r = std::move(r), f = std::decay_t<F>(std::forward<F>(fn))]() mutable {
-        r.wait();
-        f(std::move(r));
-      },
-      loc);
+namespace detail {
+
+/// A function of a future, of its value, or of nothing.
+template <class F, class T>
+concept ready_handler =
+    held_function<F, future<T>> || (!std::is_void_v<T> && held_function<F, T>) || held_function<F>;
+
+/// What the fiber of on_ready runs.
+template <class F, class T>
+struct ready_closure {
+  F fn;  // copied first: if that throws, the future is where it was
+  future<T> r;
+  void operator()() {
+    r.wait();
+    if constexpr (std::invocable<F&, future<T>>) {
+      static_cast<void>(std::invoke(fn, std::move(r)));
+    } else if constexpr (!std::is_void_v<T> && std::invocable<F&, T>) {
+      static_cast<void>(std::invoke(fn, r.get()));
+    } else {
+      static_cast<void>(std::invoke(fn));
+    }
+  }
+};
+
+}  // namespace detail
+
+/// Runs fn in a fiber of its own once the result is there, and consumes the future, which is left
+/// without a state. fn takes the future; or the value (an exception in its place ends the process,
+/// as one of fn's own would); or nothing, and is told only that it has ended. Throws logic_error
+/// for a future without a state.
+template <class T, detail::ready_handler<T> F>
+WEFT_INLINE void on_ready(future<T>&& r, F&& fn,
+                          std::source_location loc = std::source_location::current()) {
+  if (!r.valid()) throw logic_error("weft::on_ready: no state");
+  using closure = detail::ready_closure<std::decay_t<F>, T>;
+  detail::fiber_start(
+      detail::fiber_make(closure{std::forward<F>(*detail::launder_ptr(&fn)), std::move(r)},
+                         detail::site_of(loc), nullptr));
+}
+template <class T, detail::ready_handler<T> F>
+WEFT_INLINE void on_ready(future<T>& r, F&& fn,
+                          std::source_location loc = std::source_location::current()) {
+  on_ready(std::move(r), std::forward<F>(*detail::launder_ptr(&fn)), loc);
 }
 
 /// Lets other runnable fibers run first.

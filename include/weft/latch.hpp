@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 
 #include <weft/detail/waiter.hpp>
 #include <weft/error.hpp>
@@ -18,6 +19,11 @@ class latch {
   latch(const latch&) = delete;
   latch& operator=(const latch&) = delete;
 
+  /// The largest count.
+  [[nodiscard]] static constexpr std::ptrdiff_t max() noexcept {
+    return std::numeric_limits<std::ptrdiff_t>::max();
+  }
+
   /// Throws logic_error if that would make it negative.
   WEFT_EXPORT void count_down(std::ptrdiff_t n = 1);
   [[nodiscard]] WEFT_EXPORT bool try_wait() const noexcept;
@@ -25,12 +31,15 @@ class latch {
   [[nodiscard]] result<void> wait(const context& ctx) const {
     return wait_until(detail::node_of(ctx));
   }
-  void arrive_and_wait(std::ptrdiff_t n = 1) {
-    count_down(n);
-    wait();
+  /// count_down(n) and wait() in one: the latch may go as soon as any of those who wait is let go.
+  void arrive_and_wait(std::ptrdiff_t n = 1) { static_cast<void>(arrive_until(n, nullptr)); }
+  /// The same; if ctx ends the wait, this one has not arrived: what it counted is taken back.
+  [[nodiscard]] result<void> arrive_and_wait(const context& ctx, std::ptrdiff_t n = 1) {
+    return arrive_until(n, detail::node_of(ctx));
   }
 
  private:
+  WEFT_EXPORT result<void> arrive_until(std::ptrdiff_t n, detail::cancel_node* node);
   WEFT_EXPORT result<void> wait_until(detail::cancel_node* node) const;
 
   mutable detail::waitable guard_;

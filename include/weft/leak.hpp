@@ -24,7 +24,8 @@ struct row {
 /// The accounts at one moment, sorted by kind, file and line; sites with nothing alive left out.
 struct accounts_snapshot {
   std::vector<row> rows;
-  [[nodiscard]] std::int64_t total() const noexcept;
+  /// What is alive in all.
+  [[nodiscard]] WEFT_EXPORT std::int64_t total() const noexcept;
 };
 
 /// What is alive in the process now. From any thread; exact when nothing changes meanwhile.

@@ -4,10 +4,10 @@
 #pragma once
 
 #include <atomic>
-#include <concepts>
 #include <functional>
 #include <utility>
 
+#include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/waiter.hpp>
 #include <weft/error.hpp>
@@ -43,9 +43,9 @@ class once_flag {
     e.done = true;
   }
 
-  template <std::invocable F>
+  template <detail::borrowed_function F>
   friend void call_once(once_flag& flag, F&& fn);
-  template <std::invocable F>
+  template <detail::borrowed_function F>
   friend result<void> call_once(const context& ctx, once_flag& flag, F&& fn);
 
   std::atomic<std::uint32_t> state_{fresh};
@@ -54,7 +54,7 @@ class once_flag {
 };
 
 /// Runs fn unless it has been run for this flag; returns when it has.
-template <std::invocable F>
+template <detail::borrowed_function F>
 WEFT_INLINE void call_once(once_flag& flag, F&& fn) {
   if (flag.is_done()) [[likely]]
     return;
@@ -62,7 +62,7 @@ WEFT_INLINE void call_once(once_flag& flag, F&& fn) {
 }
 
 /// The same; gives up waiting for another caller when ctx is done.
-template <std::invocable F>
+template <detail::borrowed_function F>
 [[nodiscard]] WEFT_INLINE result<void> call_once(const context& ctx, once_flag& flag, F&& fn) {
   detail::cancel_node* node = detail::node_of(ctx);
   if (node != nullptr && node->done()) return failure(node->err);

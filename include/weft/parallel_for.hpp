@@ -12,9 +12,12 @@
 #include <exception>
 #include <functional>
 #include <source_location>
+#include <system_error>
 #include <type_traits>
 
+#include <weft/detail/cancel_node.hpp>
 #include <weft/detail/config.hpp>
+#include <weft/error.hpp>
 #include <weft/wait_group.hpp>
 
 namespace weft::inline v0 {
@@ -31,12 +34,16 @@ struct parallel_job {
   std::uint64_t size = 0;
   std::uint64_t grain = 0;
   std::atomic<std::uint64_t> next{0};  // first turn that nobody has taken
+  const cancel_node* end = nullptr;    // once it is done nobody takes any more; null: never
   std::atomic<bool> failed{false};
   std::exception_ptr error;  // written by the one that set `failed`
   wait_group helpers;
 };
 
 WEFT_EXPORT void parallel_run(parallel_job& job, std::source_location where);
+/// The same with job.end's error if turns were left out for it; errc::no_runtime.
+[[nodiscard]] WEFT_EXPORT result<void> parallel_run_until_end(parallel_job& job,
+                                                              std::source_location where);
 
 template <class I, class F>
 struct parallel_loop : parallel_job {
@@ -49,6 +56,13 @@ struct parallel_loop : parallel_job {
       std::invoke(*self->fn,
                   static_cast<I>(static_cast<offset>(self->first) + static_cast<offset>(i)));
     }
+  }
+  WEFT_INLINE parallel_loop(I from, I to, F* function, const parallel_options& o)
+      : first(from), fn(function) {
+    using offset = std::make_unsigned_t<I>;
+    run = &turns;
+    size = static_cast<offset>(static_cast<offset>(to) - static_cast<offset>(from));
+    grain = o.grain;
   }
 };
 
@@ -66,14 +80,29 @@ WEFT_INLINE void parallel_for(A first, B last, F&& fn, const parallel_options& o
   const auto from = static_cast<index>(first);
   const auto to = static_cast<index>(last);
   if (!(from < to)) return;
-  detail::parallel_loop<index, std::remove_reference_t<F>> job;
-  job.run = &decltype(job)::turns;
-  using offset = std::make_unsigned_t<index>;
-  job.size = static_cast<offset>(static_cast<offset>(to) - static_cast<offset>(from));
-  job.grain = o.grain;
-  job.first = from;
-  job.fn = detail::launder_ptr(&fn);
+  detail::parallel_loop<index, std::remove_reference_t<F>> job(from, to, detail::launder_ptr(&fn),
+                                                               o);
   detail::parallel_run(*detail::launder_ptr(&job), where);
+}
+
+/// The same, at most until ctx is done: pieces not yet begun are left out then, and its error comes
+/// back once those begun have ended; fn may watch ctx to end early. errc::no_runtime where nothing
+/// could run it.
+template <std::integral A, std::integral B, class F>
+  requires std::invocable<F&, std::common_type_t<A, B>>
+[[nodiscard]] WEFT_INLINE result<void> parallel_for(
+    const context& ctx, A first, B last, F&& fn, const parallel_options& o = {},
+    std::source_location where = std::source_location::current()) {
+  using index = std::common_type_t<A, B>;
+  const auto from = static_cast<index>(first);
+  const auto to = static_cast<index>(last);
+  const detail::cancel_node* end = detail::node_of(ctx);
+  if (const std::error_code e = detail::end_of(end)) return failure(e);
+  if (!(from < to)) return {};
+  detail::parallel_loop<index, std::remove_reference_t<F>> job(from, to, detail::launder_ptr(&fn),
+                                                               o);
+  job.end = end;
+  return detail::parallel_run_until_end(*detail::launder_ptr(&job), where);
 }
 
 }  // namespace weft::inline v0

@@ -22,6 +22,7 @@
 #include <utility>
 
 #include <weft/clock.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/pool_core.hpp>
 #include <weft/detail/spawn.hpp>
@@ -188,7 +189,7 @@ class pool {
 
   explicit pool(pool_options<T> o = {}) : state_(new state(std::move(*detail::launder_ptr(&o)))) {}
   /// Objects are what `make` returns.
-  template <std::invocable F>
+  template <detail::borrowed_function F>
     requires std::convertible_to<F, std::function<T()>>
   explicit pool(F make) : pool(pool_options<T>{.make = std::move(*detail::launder_ptr(&make))}) {}
   pool(const pool&) = delete;

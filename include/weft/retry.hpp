@@ -29,6 +29,7 @@
 
 #include <weft/clock.hpp>
 #include <weft/context.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/outcome.hpp>
 #include <weft/detail/runtime_hooks.hpp>
@@ -183,7 +184,7 @@ template <class F>
 /// Calls fn until it succeeds, fails for good, or enough is enough. Returns what the last call
 /// returned, or rethrows what it threw. Throws logic_error for senseless options. From fibers and
 /// plain threads.
-template <std::invocable F>
+template <detail::borrowed_function F>
   requires(!std::is_void_v<std::invoke_result_t<F&>>)
 [[nodiscard]] WEFT_INLINE detail::retried<std::invoke_result_t<F&>> retry(const retry_options& o,
                                                                           F&& fn) {
@@ -192,7 +193,7 @@ template <std::invocable F>
   const auto call = [f]() -> decltype(auto) { return std::invoke(*f); };
   return detail::retry_run(loop, call);
 }
-template <std::invocable F>
+template <detail::borrowed_function F>
   requires std::is_void_v<std::invoke_result_t<F&>>
 WEFT_INLINE void retry(const retry_options& o, F&& fn) {
   auto* f = detail::launder_ptr(&fn);
@@ -206,7 +207,7 @@ WEFT_INLINE void retry(const retry_options& o, F&& fn) {
 /// own error comes only where there was no attempt. fn takes nothing or a context, which also ends
 /// with options.timeout (then errc::no_runtime on a plain thread without any runtime).
 template <class F>
-  requires std::invocable<F&> || std::invocable<F&, const context&>
+  requires detail::borrowed_function<F> || detail::borrowed_function<F, const context&>
 [[nodiscard]] WEFT_INLINE auto retry(const context& ctx, const retry_options& o, F&& fn,
                                      std::source_location where = std::source_location::current()) {
   return detail::retry_in(ctx, o, detail::launder_ptr(&fn), where);

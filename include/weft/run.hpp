@@ -2,6 +2,7 @@
 // Starting and ending a runtime.
 #pragma once
 
+#include <concepts>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -9,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/error.hpp>
@@ -21,6 +23,12 @@ namespace weft::inline v0 {
 class context;
 
 namespace detail {
+
+/// What run() takes: it gives an exit code, or nothing.
+template <class F>
+concept main_function =
+    borrowed_function<F> && (std::is_void_v<std::invoke_result_t<F&>> ||
+                             std::convertible_to<std::invoke_result_t<F&>, int>);
 
 /// The main fiber's outcome, in the frame of the thread that called run.
 struct main_outcome {
@@ -68,13 +76,13 @@ int run_on(runtime_state* rt, F& fn, const void* site) {
 
 }  // namespace detail
 
-/// Starts a runtime, runs `fn` as its main fiber, ends the runtime and returns what fn returned
-/// (0 for void). While it runs it is the process's default runtime.
+/// Starts a runtime, runs `fn` as its main fiber, ends the runtime and returns what fn returned, an
+/// int (0 for void). While it runs it is the process's default runtime.
 /// When the main fiber returns, the root context is cancelled, other fibers get `o.drain`, and the
 /// rest are abandoned: they never run again and destructors in their frames do not run.
 /// Throws what fn threw; std::system_error (errc::already_running) if a run is in progress, or the
 /// kernel's error if threads or descriptors cannot be had.
-template <std::invocable F>
+template <detail::main_function F>
 WEFT_INLINE int run(const options& o, F&& fn,
                     std::source_location loc = std::source_location::current()) {
   struct ender {
@@ -86,7 +94,7 @@ WEFT_INLINE int run(const options& o, F&& fn,
 }
 
 /// The same with default options.
-template <std::invocable F>
+template <detail::main_function F>
 WEFT_INLINE int run(F&& fn, std::source_location loc = std::source_location::current()) {
   return run(options{}, std::forward<F>(fn), loc);
 }
@@ -109,20 +117,45 @@ class WEFT_EXPORT runtime {
   /// As shutdown() without a context. Not from one of its own fibers.
   ~runtime();
 
-  /// Starts a fiber here, from any thread.
-  template <std::invocable F>
-  void go(F&& fn, std::source_location loc = std::source_location::current()) {
+  /// Starts a fiber here, from any thread, as weft::go does in the caller's runtime.
+  template <detail::held_function F>
+  WEFT_INLINE void go(F&& fn, std::source_location loc = std::source_location::current()) {
     detail::fiber_start(
         detail::fiber_make_in(state(), std::forward<F>(fn), detail::site_of(loc), nullptr));
   }
+  template <detail::held_function F>
+  WEFT_INLINE void go(const fiber_options& o, F&& fn,
+                      std::source_location loc = std::source_location::current()) {
+    detail::fiber_start(
+        detail::fiber_make_in(state(), std::forward<F>(fn), detail::site_of(loc), &o));
+  }
+  template <std::same_as<catching_t> Tag, detail::held_function F>
+  WEFT_INLINE void go(Tag /*tag*/, F&& fn,
+                      std::source_location loc = std::source_location::current()) {
+    using closure = detail::catching_closure<std::decay_t<F>>;
+    detail::fiber_start(detail::fiber_make_in(state(),
+                                              closure{std::forward<F>(*detail::launder_ptr(&fn))},
+                                              detail::site_of(loc), nullptr));
+  }
+  /// Starts a fiber here that can be joined, from any thread.
+  template <detail::held_function F>
+  [[nodiscard]] WEFT_INLINE fiber
+  spawn(F&& fn, std::source_location loc = std::source_location::current()) {
+    return fiber(detail::spawn_handle(state(), std::forward<F>(fn), detail::site_of(loc), nullptr));
+  }
+  template <detail::held_function F>
+  [[nodiscard]] WEFT_INLINE fiber spawn(
+      const fiber_options& o, F&& fn, std::source_location loc = std::source_location::current()) {
+    return fiber(detail::spawn_handle(state(), std::forward<F>(fn), detail::site_of(loc), &o));
+  }
   /// Starts a fiber here whose result can be waited for, from any thread.
-  template <std::invocable F>
+  template <detail::held_function F>
   [[nodiscard]] WEFT_INLINE auto async(F&& fn,
                                        std::source_location loc = std::source_location::current()) {
     return detail::future_maker::make(state(), std::forward<F>(fn), detail::site_of(loc));
   }
   /// Runs fn as a fiber and waits for it; from a plain thread. Rethrows what it threw.
-  template <std::invocable F>
+  template <detail::main_function F>
   WEFT_INLINE int run(F&& fn, std::source_location loc = std::source_location::current()) {
     return detail::run_on(state(), *detail::launder_ptr(&fn), detail::site_of(loc));
   }

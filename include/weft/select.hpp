@@ -165,6 +165,11 @@ template <class Case>
 inline constexpr bool is_channel_case =
     kind_of<Case> == case_kind::recv || kind_of<Case> == case_kind::send;
 
+/// Two would be a case that is never taken. (Compilers name this concept when they refuse one.)
+template <class... Cases>
+concept a_select_has_at_most_one_otherwise =
+    ((kind_of<Cases> == case_kind::otherwise ? 1 : 0) + ... + 0) <= 1;
+
 /// select with one channel case and otherwise: a plain attempt.
 template <class Channel, class Otherwise>
 WEFT_INLINE bool select_attempt(Channel& c, Otherwise& o) {
@@ -247,11 +252,10 @@ template <class F = const detail::no_handler&>
 /// fiber with no lock held, and returns its 0-based place. Among ready cases the choice is
 /// uniformly random. Without cases it blocks for ever. Allocates nothing.
 template <class... Cases>
-  requires(detail::select_case_type<Cases> && ...)
+  requires(detail::select_case_type<Cases> && ...) &&
+          detail::a_select_has_at_most_one_otherwise<Cases...>
 [[nodiscard]] WEFT_INLINE std::size_t select(Cases&&... cases) {
   using namespace detail;
-  static_assert(((kind_of<Cases> == case_kind::otherwise ? 1 : 0) + ... + 0) <= 1,
-                "a select has at most one otherwise");
   if constexpr (sizeof...(Cases) == 0) {
     park_for_ever(wait_reason::select_no_cases);
   } else if constexpr (sizeof...(Cases) == 1 && (is_channel_case<Cases> && ...)) {

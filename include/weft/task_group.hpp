@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tasks that belong together (errgroup): the first failure cancels the others and is what wait()
 // tells. The group's tasks never outlive it: the destructor joins, and cancels first when it is run
-// by an exception.
+// by an exception. An exception of a task that wait() has not rethrown by then goes to the panic
+// handler (as not fatal) or, without one, to the log.
 #pragma once
 
 #include <concepts>
@@ -47,9 +48,12 @@ class group_core {
   /// Cancels the tasks' context.
   void cancel(std::error_code cause = {}) noexcept { scope_.cancel(cause); }
 
-  /// Waits for all tasks. Returns the first error; rethrows the first exception, if that came
-  /// first.
+  /// Waits for all tasks. Rethrows the first exception, once, whatever failed before it; returns
+  /// the error of the first failure, which is errc::canceled where that was an exception.
   [[nodiscard]] WEFT_EXPORT std::error_code wait();
+  /// The same as a result<>, at most until ctx is done: then its error. That ends the wait only:
+  /// the tasks go on, and may be waited for again.
+  [[nodiscard]] WEFT_EXPORT result<void> wait(const weft::context& ctx);
 
  protected:
   WEFT_EXPORT group_core(const weft::context& parent, bool cancel_on_failure,
@@ -57,6 +61,7 @@ class group_core {
   WEFT_EXPORT ~group_core();
 
   WEFT_EXPORT void enter();
+  [[nodiscard]] WEFT_EXPORT result<void> enter(const weft::context& ctx);
   [[nodiscard]] WEFT_EXPORT bool try_enter();
   WEFT_EXPORT void leave() noexcept;
   WEFT_EXPORT void fail(std::error_code e, std::exception_ptr x) noexcept;
@@ -67,17 +72,20 @@ class group_core {
  private:
   template <class F>
   struct task;
+  void count_in();
+  [[nodiscard]] std::error_code outcome();
 
   cancelable_context scope_;
   const bool cancel_on_failure_;
   const int uncaught_;
+  const void* const site_;
   wait_group tasks_;
   std::atomic<std::size_t> running_{0};
   std::unique_ptr<semaphore> limit_;
-  spin_lock lock_;  // guards the first failure
+  spin_lock lock_;  // guards the rest
   bool failed_ = false;
-  std::error_code error_;
-  std::exception_ptr exception_;
+  std::error_code error_;         // of the first failure
+  std::exception_ptr exception_;  // the first one that wait() has not rethrown
 };
 
 template <class F>
@@ -157,6 +165,16 @@ class task_group : public detail::group_core {
     enter();
     start(std::forward<F>(*detail::launder_ptr(&fn)), where);
   }
+  /// The same; ctx ends the waiting for room (not the task): then its error, and fn is untouched.
+  /// errc::no_runtime where nothing could run it.
+  template <detail::group_task F>
+  [[nodiscard]] WEFT_INLINE result<void> go(
+      const weft::context& ctx, F&& fn,
+      std::source_location where = std::source_location::current()) {
+    if (result<void> r = enter(ctx); !r) return r;
+    start(std::forward<F>(*detail::launder_ptr(&fn)), where);
+    return {};
+  }
   /// The same if there is room; false otherwise.
   template <detail::group_task F>
   [[nodiscard]] WEFT_INLINE bool try_go(
@@ -182,6 +200,14 @@ class supervisor : public detail::group_core {
   WEFT_INLINE void go(F&& fn, std::source_location where = std::source_location::current()) {
     enter();
     start(std::forward<F>(*detail::launder_ptr(&fn)), where);
+  }
+  template <detail::group_task F>
+  [[nodiscard]] WEFT_INLINE result<void> go(
+      const weft::context& ctx, F&& fn,
+      std::source_location where = std::source_location::current()) {
+    if (result<void> r = enter(ctx); !r) return r;
+    start(std::forward<F>(*detail::launder_ptr(&fn)), where);
+    return {};
   }
   template <detail::group_task F>
   [[nodiscard]] WEFT_INLINE bool try_go(

@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <concepts>
 #include <cstdint>
 #include <new>
 #include <source_location>
@@ -15,6 +14,7 @@
 #include <weft/chan.hpp>
 #include <weft/clock.hpp>
 #include <weft/context.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/timer_node.hpp>
 
 namespace weft::inline v0 {
@@ -200,7 +200,7 @@ template <class Rep, class Period>
 }
 
 /// Runs `fn` in a fiber of its own after `d`. Dropping the handle stops it; detach() lets it run.
-template <class Rep, class Period, std::invocable F>
+template <class Rep, class Period, detail::held_function F>
 [[nodiscard]] after_func_handle after_func(
     std::chrono::duration<Rep, Period> d, F&& fn,
     std::source_location where = std::source_location::current()) {

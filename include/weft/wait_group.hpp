@@ -10,7 +10,6 @@
 #pragma once
 
 #include <atomic>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,6 +17,7 @@
 #include <type_traits>
 #include <utility>
 
+#include <weft/detail/callable.hpp>
 #include <weft/detail/park.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/detail/waiter.hpp>
@@ -53,7 +53,7 @@ class wait_group {
   [[nodiscard]] result<void> wait(const context& ctx) { return wait_until(detail::node_of(ctx)); }
 
   /// add(1), and a fiber that runs fn and then calls done().
-  template <std::invocable F>
+  template <detail::held_function F>
   WEFT_INLINE void go(F&& fn, std::source_location where = std::source_location::current()) {
     add(1);
     struct undo {

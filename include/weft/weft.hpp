@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything but the HTTP server (<weft/http.hpp>), which is a component of its own.
+// Everything. The HTTP server is there where weft was built with it (WEFT_HTTP): an installation
+// without it has no <weft/http.hpp>.
 #pragma once
 
 #include <weft/arena.hpp>
@@ -37,3 +38,7 @@
 #include <weft/version.hpp>
 #include <weft/wait_group.hpp>
 #include <weft/worker_pool.hpp>
+
+#if __has_include(<weft/http.hpp>)
+#include <weft/http.hpp>
+#endif

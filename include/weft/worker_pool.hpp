@@ -35,6 +35,7 @@
 #include <vector>
 
 #include <weft/context.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/error.hpp>
@@ -99,7 +100,7 @@ struct worker_pool_stats {
 namespace detail {
 
 template <class F>
-concept worker_task = std::invocable<F&, const context&> || std::invocable<F&>;
+concept worker_task = held_function<F, const context&> || held_function<F>;
 
 /// What a task sees of its pool.
 struct worker_pool_base {

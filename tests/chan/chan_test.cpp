@@ -43,10 +43,24 @@ static_assert(!std::is_convertible_v<weft::recv_chan<int>, weft::send_chan<int>>
 static_assert(!std::is_convertible_v<weft::send_chan<int>, chan<int>>);
 static_assert(!std::is_copy_constructible_v<weft::channel<int, 1>>);
 static_assert(!std::is_move_constructible_v<weft::channel<int, 1>>);
+template <class T>
+concept made_from_nothing = requires(void (*f)(const T&)) { f({}); };
+static_assert(made_from_nothing<weft::channel<int, 1>>);
+static_assert(made_from_nothing<weft::channel<move_only>>);
 
 static_assert(std::ranges::input_range<chan<int>>);
 static_assert(std::ranges::input_range<const weft::recv_chan<move_only>>);
 static_assert(std::ranges::input_range<weft::channel<int, 2>>);
+
+// Also of values that cannot be assigned: a channel only moves them.
+struct not_assignable {
+  const int value;
+};
+static_assert(!std::is_move_assignable_v<not_assignable>);
+static_assert(std::ranges::input_range<chan<not_assignable>>);
+static_assert(std::ranges::input_range<weft::recv_chan<counted>>);
+static_assert(std::ranges::input_range<weft::channel<not_assignable, 2>>);
+static_assert(!std::ranges::range<weft::send_chan<int>>);
 
 TEST_P(Chan, ARendezvousHandsTheValueOver) {
   run([] {
@@ -282,6 +296,39 @@ TEST_P(Chan, RangeOverADirectionalEnd) {
   });
 }
 
+TEST_P(Chan, ValuesThatCannotBeAssignedAreARange) {
+  run([] {
+    auto c = make_chan<not_assignable>(3);
+    for (int i = 1; i <= 3; ++i) c.send({i});
+    auto it = c.begin();
+    it = c.begin();  // the first value goes, the second takes its place
+    EXPECT_EQ(it->value, 2);
+    auto& same = it;
+    it = std::move(same);
+    EXPECT_EQ(it->value, 2);
+    c.close();
+    ++it;
+    auto rest = std::move(it);
+    EXPECT_EQ(rest->value, 3);
+    ++rest;
+    EXPECT_TRUE(rest == c.end());
+    rest = c.begin();
+    EXPECT_TRUE(rest == c.end());
+  });
+}
+
+TEST_P(Chan, AViewTakesWhatItWantsOfARange) {
+  run([] {
+    auto c = make_chan<counted>(4);
+    for (int i = 1; i <= 4; ++i) c.send(counted(i));
+    c.close();
+    int sum = 0;
+    for (const counted& v : c | std::views::take(2)) sum += v.value;
+    EXPECT_EQ(sum, 3);
+  });
+  EXPECT_EQ(counted::alive, 0);
+}
+
 TEST_P(Chan, HandlesCompareByChannel) {
   run([] {
     auto c = make_chan<int>(1);
@@ -366,8 +413,21 @@ TEST_P(Chan, UnboundedNeverBlocksAndKeepsOrder) {
 TEST_P(Chan, AnImpossibleCapacityThrows) {
   run([] {
     EXPECT_THROW((void)make_chan<large>(std::numeric_limits<std::size_t>::max()),
-                 std::length_error);
-    EXPECT_THROW((void)make_chan<int>(std::size_t{1} << 40), std::length_error);
+                 weft::logic_error);
+    EXPECT_THROW((void)make_chan<int>(std::size_t{1} << 40), weft::logic_error);
+  });
+}
+
+TEST_P(Chan, AnInFrameChannelIsMadeFromNothing) {
+  struct has_channels {
+    weft::channel<int, 2> jobs;
+    weft::channel<move_only> results;
+  };
+  run([] {
+    has_channels s{};
+    s.jobs.send(1);
+    EXPECT_EQ(s.jobs.recv(), 1);
+    EXPECT_EQ(s.results.cap(), 0U);
   });
 }
 

@@ -36,6 +36,16 @@ using case_of_int = decltype(on_recv(std::declval<const chan<int>&>(), [] {}));
 static_assert(!std::is_copy_constructible_v<case_of_int>);
 static_assert(!std::is_move_constructible_v<case_of_int>);
 
+// What cannot be selected is no candidate, so that a program may ask.
+template <class... Cases>
+concept selectable = requires(Cases&... cases) { weft::select(cases...); };
+using case_otherwise = decltype(otherwise());
+static_assert(selectable<> && selectable<case_otherwise> && selectable<case_of_int>);
+static_assert(selectable<case_of_int, case_otherwise, case_of_int>);
+static_assert(!selectable<case_otherwise, case_otherwise>);
+static_assert(!selectable<case_otherwise, case_of_int, case_otherwise>);
+static_assert(!selectable<int> && !selectable<case_of_int, chan<int>>);
+
 TEST_P(Select, ReturnsThePlaceOfTheCaseTaken) {
   run([] {
     auto a = make_chan<int>(1);

@@ -105,6 +105,34 @@ TEST_P(Context, LeavingTheScopeCancels) {
   });
 }
 
+TEST_P(Context, AWholeCancelableContextIsUsedAsItsContext) {
+  run([] {
+    const context parent = with_value<tenant>(background(), "a");
+    const auto scope = with_timeout(parent, 1h);
+    EXPECT_FALSE(scope.err());
+    EXPECT_FALSE(scope.cause());
+    EXPECT_FALSE(is_closed(scope.done()));
+    EXPECT_EQ(scope.deadline(), scope.ctx.deadline());
+    ASSERT_NE(scope.value<tenant>(), nullptr);
+    EXPECT_EQ(*scope.value<tenant>(), "a");
+    auto [child, cancel_child] = with_cancel(scope);
+    const auto boom = std::make_error_code(std::errc::io_error);
+    scope.cancel(boom);
+    EXPECT_EQ(scope.err(), errc::canceled);
+    EXPECT_EQ(scope.cause(), boom);
+    EXPECT_TRUE(is_closed(scope.done()));
+    EXPECT_EQ(child.cause(), boom);
+  });
+}
+
+// Nobody keeps the handle.
+TEST_P(Context, AContextTakenOutOfATemporaryIsBornCancelled) {
+  run([] {
+    const context lost = with_cancel(background());
+    EXPECT_EQ(lost.err(), errc::canceled);
+  });
+}
+
 // TestCause: the first reason stays, is seen below, and err stays canceled.
 TEST_P(Context, CauseTellsTheFirstReason) {
   run([] {

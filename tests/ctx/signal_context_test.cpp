@@ -39,8 +39,9 @@ TEST_P(SignalContext, SeveralContextsShareASignal) {
     auto b = weft::signal_context(background(), {SIGUSR1});
     const weft::cancelable_context other = weft::signal_context(background(), {SIGUSR2});
     ASSERT_EQ(::raise(SIGUSR1), 0);
-    (void)a.ctx.done().recv();
+    (void)a.done().recv();
     (void)b.ctx.done().recv();
+    EXPECT_EQ(a.cause(), std::error_code(SIGUSR1, weft::signal_category()));
     EXPECT_FALSE(other.ctx.err());
   });
 }

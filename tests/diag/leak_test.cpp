@@ -35,6 +35,9 @@ TEST(Leak, DiffNamesTheLineOfWhatIsLeft) {
     ASSERT_NE(find(d, "fiber"), nullptr);
     ASSERT_NE(find(d, "context"), nullptr);
     EXPECT_EQ(find(d, "fiber")->live, 1);
+    std::int64_t sum = 0;
+    for (const auto& r : d.rows) sum += r.live;
+    EXPECT_EQ(d.total(), sum);
     std::ostringstream text;
     text << d;
     EXPECT_NE(text.str().find("leak_test.cpp:"), std::string::npos) << text.str();

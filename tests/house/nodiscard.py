@@ -2,7 +2,8 @@
 """Every public function that returns something is [[nodiscard]].
 
 Reads clang's syntax tree of <weft/weft.hpp>. Looked at are functions and public methods of
-namespace weft outside `detail`; operators are free, as nobody drops a result of theirs unseen.
+namespace weft outside `detail`. Operators are free, as nobody drops a result of theirs unseen, and
+so are setters that return their own object to be chained: dropping it is their normal use.
 """
 
 import json
@@ -39,6 +40,13 @@ def returns_something(node):
     return not kind.startswith(("void (", "void")) or kind.startswith("void *")
 
 
+def returns_its_object(node, scope):
+    """`response& status(int)` in `response`, but not if it is const."""
+    kind = node["type"]["qualType"]
+    return (node["kind"] == "CXXMethodDecl" and bool(scope) and kind.startswith(f"{scope[-1]} &(")
+            and not kind.endswith(("const", "const noexcept")))
+
+
 def is_nodiscard(node):
     return any(n.get("kind") == "WarnUnusedResultAttr" for n in node.get("inner", ()))
 
@@ -51,7 +59,8 @@ def visit(node, scope, seen, missing, access="public"):
         full = "::".join([*scope, name])
         if access == "public" and returns_something(node) and not name.startswith("operator"):
             seen.add(full)
-            if not is_nodiscard(node) and full not in THE_USERS_RESULT:
+            if not (is_nodiscard(node) or full in THE_USERS_RESULT
+                    or returns_its_object(node, scope)):
                 missing.add(full)
         return
     if kind not in SCOPES or name in ("detail", "std") or node.get("isImplicit"):

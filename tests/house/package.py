@@ -3,7 +3,7 @@
 
     package.py install <build directory> <prefix>
     package.py find_package|pkg_config <prefix>
-    package.py add_subdirectory|fetch_content|shared <work directory>
+    package.py add_subdirectory|fetch_content|shared|headers_without_http <work directory>
 """
 
 import os
@@ -108,6 +108,22 @@ def shared(work):
     run_program(program, env={"LD_LIBRARY_PATH": os.path.join(prefix, "lib")})
 
 
+def headers_without_http(work):
+    """Built without HTTP, weft installs no header of it, and the umbrella does without."""
+    build, prefix = os.path.join(work, "weft"), os.path.join(work, "prefix")
+    shutil.rmtree(work, ignore_errors=True)
+    run("cmake", "-S", house.ROOT, "-B", build, "-G", "Ninja", "-DWEFT_HTTP=OFF",
+        "-DWEFT_BUILD_TESTS=OFF", "-DWEFT_BUILD_EXAMPLES=OFF", "-DWEFT_BUILD_BENCH=OFF")
+    run("cmake", "--install", build, "--prefix", prefix, "--component", "weft_headers")
+    include = os.path.join(prefix, "include")
+    installed = sorted(os.listdir(os.path.join(include, "weft")))
+    check("weft.hpp" in installed and "net.hpp" in installed, f"headers are missing: {installed}")
+    check("http" not in installed and "http.hpp" not in installed, "headers of HTTP are installed")
+    for compiler in house.COMPILERS:
+        run(compiler, "-std=c++23", "-fsyntax-only", "-Wall", "-Werror", "-I", include,
+            os.path.join(USER, "main.cpp"))
+
+
 if __name__ == "__main__":
     house.main({f.__name__: f for f in (install, find_package, pkg_config, add_subdirectory,
-                                        fetch_content, shared)})
+                                        fetch_content, shared, headers_without_http)})

@@ -504,10 +504,52 @@ TEST_P(Mutex, ConditionsEndWithTimeAndContext) {
     auto [ctx, cancel] = weft::with_timeout(background(), 3ms);
     EXPECT_EQ(cv.wait(ctx, lock).error(), weft::errc::deadline_exceeded);
     EXPECT_FALSE(cv.wait(ctx, lock, [] { return false; }));
-    EXPECT_TRUE(cv.wait(ctx, lock, [] { return true; }));
+    EXPECT_EQ(cv.wait(ctx, lock, [] { return true; }).error(), weft::errc::deadline_exceeded);
+    EXPECT_TRUE(cv.wait(background(), lock, [] { return true; }));
     EXPECT_FALSE(free_for_others(m, in_fibers()));
     lock.unlock();
     EXPECT_THROW(cv.wait(lock), weft::logic_error);
+  });
+}
+
+TEST_P(Mutex, AConditionThatHoldsIsNoAnswerToADoneContext) {
+  run([] {
+    weft::mutex m;
+    weft::condition_variable cv;
+    auto [ctx, cancel] = weft::with_cancel(background());
+    std::unique_lock lock(m);
+    EXPECT_TRUE(cv.wait(ctx, lock, [] { return true; }));
+    cancel();
+    EXPECT_EQ(cv.wait(ctx, lock, [] { return true; }).error(), weft::errc::canceled);
+    EXPECT_TRUE(lock.owns_lock());
+    EXPECT_FALSE(free_for_others(m, in_fibers()));
+  });
+}
+
+TEST_P(Mutex, AConditionThatComesWithTheEndOfTheContextCounts) {
+  run([] {
+    weft::mutex m;
+    weft::condition_variable cv;
+    auto [ctx, cancel] = weft::with_cancel(background());
+    bool waiting = false;
+    bool ready = false;
+    crew other(in_fibers());
+    other.start([&, &ctx = ctx] {
+      std::unique_lock lock(m);
+      waiting = true;
+      EXPECT_TRUE(cv.wait(ctx, lock, [&] { return ready; }));
+      EXPECT_TRUE(lock.owns_lock());
+    });
+    yield_until([&] {
+      const std::lock_guard lock(m);
+      return waiting;
+    });
+    {
+      const std::lock_guard lock(m);  // the other one waits: it gave the mutex back
+      ready = true;
+      cancel();  // nobody notifies
+    }
+    other.join();
   });
 }
 

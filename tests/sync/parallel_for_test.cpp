@@ -14,6 +14,8 @@
 
 #include <weft/weft.hpp>
 
+#include "tests/chan/support.hpp"
+
 namespace {
 
 TEST(ParallelFor, DoesEachTurnOnceWhateverTheGrain) {
@@ -104,6 +106,132 @@ TEST(ParallelFor, StressManyLoopsAtOnce) {
     wg.wait();
     EXPECT_EQ(sum.load(), 20L * 20 * 4950);
   });
+}
+
+// --- with a context
+
+class ParallelForUntil : public weft_test::both_worlds {};
+WEFT_BOTH_WORLDS(ParallelForUntil);
+
+TEST_P(ParallelForUntil, DoesEachTurnOnceWhileItsContextLasts) {
+  run([] {
+    auto [ctx, cancel] = weft::with_cancel(weft::background());
+    for (const std::uint64_t grain : {0U, 1U, 7U, 5000U}) {
+      std::vector<std::atomic<int>> turns(1000);
+      EXPECT_TRUE(weft::parallel_for(
+          ctx, 0, turns.size(), [&](std::size_t i) { turns[i].fetch_add(1); }, {.grain = grain}));
+      for (const auto& t : turns) EXPECT_EQ(t.load(), 1);
+    }
+    EXPECT_TRUE(weft::parallel_for(ctx, 5, 5, [](int) { FAIL(); }));
+    EXPECT_TRUE(weft::parallel_for(weft::background(), 0, 10, [](int) {}));
+  });
+}
+
+TEST_P(ParallelForUntil, ADoneContextLeavesEverythingOut) {
+  run([] {
+    auto [ctx, cancel] = weft::with_cancel(weft::background());
+    cancel();
+    const auto r = weft::parallel_for(ctx, 0, 1000, [](int) { FAIL(); });
+    ASSERT_FALSE(r);
+    EXPECT_EQ(r.error(), weft::errc::canceled);
+    EXPECT_FALSE(weft::parallel_for(ctx, 5, 5, [](int) {})) << "also if there is nothing to do";
+  });
+}
+
+TEST_P(ParallelForUntil, TheEndOfItsContextLeavesOutWhatHasNotBegun) {
+  run([] {
+    auto [ctx, cancel] = weft::with_cancel(weft::background());
+    std::atomic<int> turns{0};
+    const auto r = weft::parallel_for(ctx, 0, 1'000'000,
+                                      [&turns, &cancel = cancel](int) {
+                                        ++turns;
+                                        cancel();
+                                      },
+                                      {.grain = 1});
+    ASSERT_FALSE(r);
+    EXPECT_EQ(r.error(), weft::errc::canceled);
+    EXPECT_LE(turns, 256);  // one a helper
+    EXPECT_GE(turns, 1);
+  });
+}
+
+TEST_P(ParallelForUntil, WhatHasBegunEndsBeforeItReturns) {
+  run([] {
+    auto [ctx, cancel] = weft::with_cancel(weft::background());
+    std::atomic<int> begun{0};
+    std::atomic<int> ended{0};
+    weft_test::crew other(in_fibers());
+    other.start([&begun, &cancel = cancel] {
+      weft_test::yield_until([&] { return begun != 0; });
+      cancel();
+    });
+    const auto r = weft::parallel_for(ctx, 0, 1000,
+                                      [&, &ctx = ctx](int) {
+                                        ++begun;
+                                        (void)ctx.done().recv();
+                                        weft::yield();
+                                        ++ended;
+                                      },
+                                      {.grain = 1});
+    ASSERT_FALSE(r);
+    EXPECT_EQ(r.error(), weft::errc::canceled);
+    EXPECT_EQ(begun, ended);
+    EXPECT_LT(ended, 1000);
+  });
+}
+
+TEST_P(ParallelForUntil, AnEndThatComesTooLateIsNoError) {
+  run([] {
+    auto [ctx, cancel] = weft::with_cancel(weft::background());
+    EXPECT_TRUE(weft::parallel_for(ctx, 0, 1, [&cancel = cancel](int) { cancel(); }));
+    EXPECT_TRUE(ctx.err());
+  });
+}
+
+TEST_P(ParallelForUntil, AnExceptionGoesBeforeTheContextsError) {
+  run([] {
+    auto [ctx, cancel] = weft::with_cancel(weft::background());
+    EXPECT_THROW((void)weft::parallel_for(ctx, 0, 1000,
+                                          [&cancel = cancel](int) {
+                                            cancel();
+                                            throw std::runtime_error("no");
+                                          },
+                                          {.grain = 1}),
+                 std::runtime_error);
+  });
+}
+
+TEST_P(ParallelForUntil, AnEndThatRacesTheTurnsStress) {
+  run([] {
+    const int size = 64;
+    for (int i = 0; i < weft_test::scaled(in_fibers() ? 1000 : 200); ++i) {
+      auto [ctx, cancel] = weft::with_cancel(weft::background());
+      std::vector<std::atomic<int>> turns(size);
+      weft_test::crew other(in_fibers());
+      other.start([&cancel = cancel] { cancel(); });
+      const auto r = weft::parallel_for(
+          ctx, 0, size, [&](int k) { turns[static_cast<std::size_t>(k)].fetch_add(1); },
+          {.grain = 3});
+      int done = 0;
+      for (const auto& t : turns) {
+        EXPECT_LE(t.load(), 1);
+        done += t.load();
+      }
+      if (r) {
+        EXPECT_EQ(done, size);
+      } else {
+        EXPECT_EQ(r.error(), weft::errc::canceled);
+        EXPECT_LT(done, size);
+        EXPECT_EQ(done % 3, 0) << "a piece was begun and not ended";
+      }
+    }
+  });
+}
+
+TEST(ParallelFor, WithAContextAndWithoutARuntimeItSaysSo) {
+  const auto r = weft::parallel_for(weft::background(), 0, 10, [](int) { FAIL(); });
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error(), weft::errc::no_runtime);
 }
 
 }  // namespace

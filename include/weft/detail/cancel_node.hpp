@@ -27,6 +27,11 @@ struct cancel_node : waitable {
   [[nodiscard]] bool done() const noexcept { return is_done.load(std::memory_order_acquire); }
 };
 
+/// Why `n` is done; empty while it is not, and for null (a context that never ends).
+[[nodiscard]] inline std::error_code end_of(const cancel_node* n) noexcept {
+  return n != nullptr && n->done() ? n->err : std::error_code{};
+}
+
 /// First half of a cancellation: marks `n` done unless it was, and collects its waiters, claimed,
 /// in a list linked by fiber_core::sched_next. Call with n->lock held. ctx/ uses it for each node
 /// of a subtree and readies the fibers after the unlock.
@@ -58,9 +63,7 @@ class wake_extras {
   [[nodiscard]] bool needed() const noexcept { return node_ != nullptr || deadline_ != never; }
 
   /// The context's error, if it is done already. (A deadline in the past is left to arm().)
-  [[nodiscard]] std::error_code check() const noexcept {
-    return node_ != nullptr && node_->done() ? node_->err : std::error_code{};
-  }
+  [[nodiscard]] std::error_code check() const noexcept { return end_of(node_); }
 
   /// Publishes the context waiter and the timer of g's park. After the object's records, before
   /// park_wait. May wake g at once.

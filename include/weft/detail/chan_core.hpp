@@ -114,7 +114,7 @@ struct chan_core : waitable {
 static_assert(sizeof(chan_core) == cache_line + 40, "one line for all that a send touches");
 
 /// A channel on the heap with both ends counted once (the caller's). Throws bad_alloc, or
-/// length_error for a capacity that cannot be.
+/// logic_error for a capacity that cannot be.
 [[nodiscard]] WEFT_EXPORT chan_core* chan_make(const element_ops* ops, std::uint8_t width,
                                                chan_kind kind, std::size_t cap, const void* site);
 /// The same in the caller's storage; `ring` has room for cap values.

@@ -77,6 +77,9 @@ class WEFT_EXPORT server {
   /// once. Running out of descriptors makes it wait and go on. Any other failure of accept is
   /// returned; errc::closed if the server was shut down before.
   [[nodiscard]] result<void> serve(net::listener listener);
+  /// The same, at most until ctx is done: then its error, and the listener stays open and the
+  /// caller's, with what waits in its queue. Connections that were accepted are served on.
+  [[nodiscard]] result<void> serve(const context& ctx, net::listener&& listener);
 
   /// Ends gracefully. For options.grace everything goes on, but answers say "Connection: close".
   /// Then the accept queues are emptied, idle connections closed after a last look for a request,

@@ -49,6 +49,9 @@ class WEFT_EXPORT stream : public detail::fd_handle {
   [[nodiscard]] result<std::size_t> write(std::string_view text) const {
     return write(std::as_bytes(std::span(text)));
   }
+  [[nodiscard]] result<std::size_t> write(const context& ctx, std::string_view text) const {
+    return write(ctx, std::as_bytes(std::span(text)));
+  }
 
   /// Writes everything, in one piece as other writers see it; returns the size. After an error part
   /// of it may have been written.

@@ -71,6 +71,11 @@ class WEFT_EXPORT listener : public detail::fd_handle {
 [[nodiscard]] WEFT_EXPORT result<listener> listen(
     std::string_view network, std::string_view addr, const listen_options& options = {},
     std::source_location where = std::source_location::current());
+/// The same; ctx ends the look-up of a name, but not that of a plain thread, which does it itself.
+[[nodiscard]] WEFT_EXPORT result<listener> listen(
+    const context& ctx, std::string_view network, std::string_view addr,
+    const listen_options& options = {},
+    std::source_location where = std::source_location::current());
 
 /// Takes over a socket that listens already (socket activation).
 [[nodiscard]] WEFT_EXPORT result<listener> adopt_listener(

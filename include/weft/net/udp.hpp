@@ -34,9 +34,12 @@ class WEFT_EXPORT udp_socket : public detail::fd_handle {
   }
   ~udp_socket() { close(); }
 
-  /// "udp", "udp4", "udp6"; address as for listen().
+  /// "udp", "udp4", "udp6"; address and context as for listen().
   [[nodiscard]] static result<udp_socket> bind(
       std::string_view network, std::string_view addr,
+      std::source_location where = std::source_location::current());
+  [[nodiscard]] static result<udp_socket> bind(
+      const context& ctx, std::string_view network, std::string_view addr,
       std::source_location where = std::source_location::current());
 
   /// Fixes the peer: send() goes there, datagrams of others are dropped.
@@ -48,6 +51,7 @@ class WEFT_EXPORT udp_socket : public detail::fd_handle {
                                             const address& to) const;
   /// To the connected peer.
   [[nodiscard]] result<std::size_t> send(std::span<const std::byte> data) const;
+  [[nodiscard]] result<std::size_t> send(const context& ctx, std::span<const std::byte> data) const;
   [[nodiscard]] result<datagram> recv_from(std::span<std::byte> buffer) const;
   [[nodiscard]] result<datagram> recv_from(const context& ctx, std::span<std::byte> buffer) const;
 

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdio>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -152,6 +153,43 @@ APART bool async_changes_a_local_and_returns() {
   return result.get() + value == 42;
 }
 
+APART bool go_catching_changes_a_local() {
+  int value = 1;
+  auto done = weft::make_chan<weft::unit>();
+  weft::go(weft::catching, [&] {
+    value = 2;
+    done.close();
+  });
+  (void)done.recv();
+  return value == 2;
+}
+
+APART bool on_ready_changes_locals() {
+  int made = 1;
+  int seen = 1;
+  auto done = weft::make_chan<weft::unit>();
+  auto result = weft::async([&] { return made = 2; });
+  weft::on_ready(result, [&](weft::future<int> r) {
+    seen = r.get();
+    done.close();
+  });
+  (void)done.recv();
+  return made == 2 && seen == 2;
+}
+
+APART bool a_panic_handler_changes_a_local() {
+  int value = 1;
+  auto done = weft::make_chan<weft::unit>();
+  weft::set_panic_handler([&](std::exception_ptr) {
+    value = 2;
+    done.close();
+  });
+  weft::go(weft::catching, [] { throw 1; });
+  (void)done.recv();
+  weft::set_panic_handler(nullptr);
+  return value == 2;
+}
+
 APART bool blocking_changes_a_local() {
   int value = 1;
   weft::blocking([&] { value = 2; });
@@ -183,6 +221,22 @@ APART bool task_group_go_changes_a_local() {
   weft::task_group group;
   group.go([&] { value = 2; });
   return !group.wait() && value == 2;
+}
+
+APART bool task_group_go_with_a_context_changes_a_local() {
+  int value = 1;
+  weft::task_group group;
+  const auto r = group.go(weft::background(), [&] { value = 2; });
+  return r && group.wait(weft::background()) && value == 2;
+}
+
+APART bool parallel_for_changes_locals() {
+  int value = 1;
+  weft::parallel_for(0, 1, [&](int) { value = 2; });
+  const bool plain = value == 2;
+  value = 1;
+  const auto r = weft::parallel_for(weft::background(), 0, 1, [&](int) { value = 2; });
+  return r && plain && value == 2;
 }
 
 APART bool retry_changes_locals() {
@@ -283,6 +337,31 @@ APART bool run_changes_a_local() {
   return value == 2;
 }
 
+APART bool a_runtime_changes_locals() {
+  int plain = 1;
+  int named = 1;
+  int caught = 1;
+  int joined = 1;
+  weft::wait_group started;
+  weft::runtime rt;
+  started.add(3);
+  rt.go([&] {
+    plain = 2;
+    started.done();
+  });
+  rt.go({.name = "modref"}, [&] {
+    named = 2;
+    started.done();
+  });
+  rt.go(weft::catching, [&] {
+    caught = 2;
+    started.done();
+  });
+  started.wait();
+  rt.spawn([&] { joined = 2; }).join();
+  return plain == 2 && named == 2 && caught == 2 && joined == 2;
+}
+
 // --- a user's wrapper between the lambda and weft
 // -------------------------------------------------
 
@@ -330,6 +409,30 @@ APART bool wrapped_go() {
     done.close();
   };
   weft::go(wrapped(f));
+  (void)done.recv();
+  return value == 2;
+}
+
+APART bool wrapped_go_catching() {
+  int value = 1;
+  auto done = weft::make_chan<weft::unit>();
+  auto f = [&] {
+    value = 2;
+    done.close();
+  };
+  weft::go(weft::catching, wrapped(f));
+  (void)done.recv();
+  return value == 2;
+}
+
+APART bool wrapped_on_ready() {
+  int value = 1;
+  auto done = weft::make_chan<weft::unit>();
+  auto f = [&] {
+    value = 2;
+    done.close();
+  };
+  weft::on_ready(weft::async([] {}), wrapped(f));
   (void)done.recv();
   return value == 2;
 }
@@ -395,6 +498,14 @@ APART bool wrapped_task_group_go() {
   return !group.wait() && value == 2;
 }
 
+APART bool wrapped_task_group_go_with_a_context() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::task_group group;
+  const auto r = group.go(weft::background(), wrapped(f));
+  return r && group.wait(weft::background()) && value == 2;
+}
+
 APART bool wrapped_retry() {
   int value = 1;
   auto f = [&] { value = 2; };
@@ -447,6 +558,14 @@ APART bool wrapped_worker_pool() {
   return once && accepted && value == 2;
 }
 
+APART bool wrapped_runtime_spawn() {
+  int value = 1;
+  auto f = [&] { value = 2; };
+  weft::runtime rt;
+  rt.spawn(wrapped(f)).join();
+  return value == 2;
+}
+
 APART bool wrapped_run() {
   int value = 1;
   auto f = [&] { value = 2; };
@@ -476,10 +595,15 @@ const property in_a_fiber[] = {
     PROPERTY(go_with_options_changes_a_local),
     PROPERTY(spawn_changes_a_local),
     PROPERTY(async_changes_a_local_and_returns),
+    PROPERTY(go_catching_changes_a_local),
+    PROPERTY(on_ready_changes_locals),
+    PROPERTY(a_panic_handler_changes_a_local),
     PROPERTY(blocking_changes_a_local),
     PROPERTY(after_func_changes_a_local),
     PROPERTY(call_once_changes_a_local),
     PROPERTY(task_group_go_changes_a_local),
+    PROPERTY(task_group_go_with_a_context_changes_a_local),
+    PROPERTY(parallel_for_changes_locals),
     PROPERTY(retry_changes_locals),
     PROPERTY(retry_with_a_context_changes_locals),
     PROPERTY(circuit_breaker_run_changes_a_local),
@@ -494,6 +618,8 @@ const property in_a_fiber[] = {
     PROPERTY(wrapped_on_timeout),
     PROPERTY(wrapped_on_send),
     PROPERTY(wrapped_go),
+    PROPERTY(wrapped_go_catching),
+    PROPERTY(wrapped_on_ready),
     PROPERTY(wrapped_wait_group_go),
     PROPERTY(wrapped_spawn),
     PROPERTY(wrapped_async),
@@ -501,6 +627,7 @@ const property in_a_fiber[] = {
     PROPERTY(wrapped_after_func),
     PROPERTY(wrapped_call_once),
     PROPERTY(wrapped_task_group_go),
+    PROPERTY(wrapped_task_group_go_with_a_context),
     PROPERTY(wrapped_retry),
     PROPERTY(wrapped_circuit_breaker_run),
     PROPERTY(wrapped_singleflight),
@@ -520,6 +647,8 @@ int main() {
   int wrong = 0;
   if (!report(PROPERTY(run_changes_a_local))) ++wrong;
   if (!report(PROPERTY(wrapped_run))) ++wrong;
+  if (!report(PROPERTY(a_runtime_changes_locals))) ++wrong;
+  if (!report(PROPERTY(wrapped_runtime_spawn))) ++wrong;
   wrong += weft::run([] {
     int count = 0;
     for (const property& p : in_a_fiber) {
