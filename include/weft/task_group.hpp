@@ -16,6 +16,7 @@
 #include <utility>
 
 #include <weft/context.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/wait_group.hpp>
 
@@ -28,9 +29,9 @@ concept task_result =
     std::is_void_v<R> || std::same_as<R, std::error_code> || std::same_as<R, result<void>>;
 
 template <class F>
-concept group_task =
-    (std::invocable<F&, const context&> && task_result<std::invoke_result_t<F&, const context&>>) ||
-    (std::invocable<F&> && task_result<std::invoke_result_t<F&>>);
+concept group_task = (held_function<F, const context&> &&
+                      task_result<std::invoke_result_t<std::decay_t<F>&, const context&>>) ||
+                     (held_function<F> && task_result<std::invoke_result_t<std::decay_t<F>&>>);
 
 /// The common part of task_group and supervisor.
 class group_core {
@@ -152,7 +153,8 @@ WEFT_INLINE void group_core::start(F&& fn, const std::source_location& where) {
 /// A group whose first failure cancels the rest.
 class task_group : public detail::group_core {
  public:
-  explicit task_group(std::source_location where = std::source_location::current())
+  /// (Not explicit: an aggregate makes its members from {}.)
+  task_group(std::source_location where = std::source_location::current())
       : group_core(background(), true, where) {}
   explicit task_group(const weft::context& parent,
                       std::source_location where = std::source_location::current())
@@ -190,7 +192,7 @@ class task_group : public detail::group_core {
 ///   g.go([&](const context& ctx) { return retry(ctx, {.max_attempts = 0}, serve_one); });
 class supervisor : public detail::group_core {
  public:
-  explicit supervisor(std::source_location where = std::source_location::current())
+  supervisor(std::source_location where = std::source_location::current())
       : group_core(background(), false, where) {}
   explicit supervisor(const weft::context& parent,
                       std::source_location where = std::source_location::current())

@@ -30,6 +30,23 @@ using weft::background;
 class Group : public both_worlds {};
 WEFT_BOTH_WORLDS(Group);
 
+// An aggregate makes its members from {}.
+template <class T>
+concept made_from_nothing = requires(void (*f)(const T&)) { f({}); };
+static_assert(made_from_nothing<weft::task_group> && made_from_nothing<weft::supervisor>);
+
+// A task is a copy, called as an lvalue.
+struct changes {
+  void operator()() { ++calls; }
+  int calls = 0;
+};
+struct called_as_rvalue {
+  void operator()() && {}
+};
+template <class F>
+concept task = requires(weft::task_group& g, F&& f) { g.go(std::forward<F>(f)); };
+static_assert(task<changes> && task<const changes&> && !task<called_as_rvalue>);
+
 // --- wait_group
 
 // TestWaitGroup: two groups, eight rounds.
