@@ -4,7 +4,7 @@
 // It is certain that nothing inside can go on when every P is idle, no M runs user code without a
 // P, no timer is armed, no I/O is in flight and nobody is injecting. Whether something *outside*
 // could wake a fiber is not knowable; so it is fatal only when every thread of the process is
-// weft's own (or waits inside weft::run), else reported on request.
+// weft's own (or waits inside weft::run) and there is no other runtime, else reported on request.
 #include <dirent.h>
 
 #include <cstdlib>
@@ -75,7 +75,7 @@ void check_deadlock(runtime_state* rt) noexcept {
   const char* mode = debug_option("deadlock");
   const bool forced = mode != nullptr && std::strcmp(mode, "fatal") == 0;
   const bool report = mode != nullptr && std::strcmp(mode, "report") == 0;
-  const bool all_ours = count_threads() == weft_threads.load();
+  const bool all_ours = is_only_runtime(rt) && count_threads() == weft_threads.load();
   if (!all_ours && !forced && !report) return;
   // Looked at once more after the slow part: a thread may have come and gone.
   if (!nothing_can_happen(rt)) return;

@@ -304,6 +304,13 @@ std::uint64_t runtime_state::live_fibers() const noexcept {
   return started - ended;
 }
 
+bool is_only_runtime(const runtime_state* rt) noexcept {
+  live_runtimes_lock.lock();
+  const bool only = live_runtimes == rt && rt->next_live == nullptr;
+  live_runtimes_lock.unlock();
+  return only;
+}
+
 bool runtime_lives(const runtime_state* rt, std::uint64_t serial) noexcept {
   live_runtimes_lock.lock();
   const runtime_state* found = live_runtimes;

@@ -163,6 +163,9 @@ class runtime_hold {
   runtime_state* rt_;
 };
 
+/// Whether rt lives, and no other runtime.
+[[nodiscard]] bool is_only_runtime(const runtime_state* rt) noexcept;
+
 /// Whether that runtime has not ended: for what is bound to one and may outlive it.
 [[nodiscard]] bool runtime_lives(const runtime_state* rt, std::uint64_t serial) noexcept;
 

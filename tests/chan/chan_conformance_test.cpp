@@ -124,6 +124,7 @@ class shapes {
   void prepare(int value) {
     value_ = value;
     got_ = -1;
+    (void)full_.try_recv();  // what the round before has left
     (void)full_.try_send(value);
     (void)room_.try_recv();
   }

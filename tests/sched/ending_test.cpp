@@ -94,6 +94,20 @@ TEST(Ending, NoDeadlockWhileAForeignThreadCouldStillSend) {
   EXPECT_EQ(r.code, 0) << r.error;
 }
 
+TEST(Ending, NoDeadlockWhileAnotherRuntimeCouldStillSend) {
+  const auto r = weft_test::run_child([] {
+    weft::runtime other{weft::options{.procs = 1}};
+    weft::runtime mine{weft::options{.procs = 1}};
+    const auto c = weft::make_chan<int>();
+    other.go([c] {
+      weft::sleep_for(50ms);
+      c.send(1);
+    });
+    mine.run([&c] { static_cast<void>(c.recv()); });
+  });
+  EXPECT_EQ(r.code, 0) << r.error;
+}
+
 TEST(Ending, APanicPrintsTheThrowingStackAndEndsWithTwo) {
   const auto r = weft_test::run_child([] {
     weft::run([] {

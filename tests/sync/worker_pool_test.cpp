@@ -80,9 +80,9 @@ TEST_P(Workers, TheDestructorRunsWhatWasAccepted) {
 
 TEST_P(Workers, GrowWhileWorkWaitsAndNoFurther) {
   run([] {
+    gate g;
     worker_pool p({.max_workers = 3, .queue = 2, .on_full = worker_pool::reject});
     EXPECT_EQ(p.stats().workers, 0U);
-    gate g;
     for (std::size_t i = 1; i <= 3; ++i) {
       EXPECT_TRUE(p.submit([&g] { g.pass(); }));
       EXPECT_EQ(p.stats().workers, i);
@@ -114,9 +114,9 @@ TEST_P(Workers, AnIdleWorkerIsUsedBeforeANewOneIsStarted) {
 
 TEST_P(Workers, MinWorkersAreThereFromTheStartAndStay) {
   run([] {
+    gate g;
     worker_pool p({.min_workers = 2, .max_workers = 5, .idle_timeout = 1us});
     EXPECT_EQ(p.stats().workers, 2U);
-    gate g;
     for (int i = 0; i < 5; ++i) EXPECT_TRUE(p.submit([&g] { g.pass(); }));
     EXPECT_EQ(p.stats().workers, 5U);
     g.open();
@@ -157,8 +157,8 @@ TEST_P(Workers, TasksBeginInTheOrderOfTheirSubmits) {
 
 TEST_P(Workers, ARejectedTaskIsUntouched) {
   run([] {
-    worker_pool p({.max_workers = 1, .queue = 0, .on_full = weft::when_full::reject});
     gate g;
+    worker_pool p({.max_workers = 1, .queue = 0, .on_full = weft::when_full::reject});
     EXPECT_TRUE(p.submit([&g] { g.pass(); }));
     std::atomic<int> got{0};
     auto task = [&got, owned = std::make_unique<int>(7)] { got = *owned; };
@@ -173,8 +173,8 @@ TEST_P(Workers, ARejectedTaskIsUntouched) {
 
 TEST_P(Workers, CallersRunWhatFindsNoRoom) {
   run([] {
-    worker_pool p({.max_workers = 1, .queue = 0, .on_full = worker_pool::caller_runs});
     gate g;
+    worker_pool p({.max_workers = 1, .queue = 0, .on_full = worker_pool::caller_runs});
     EXPECT_TRUE(p.submit([&g] { g.pass(); }));
     const auto self = weft::this_fiber::id();
     const auto thread = std::this_thread::get_id();
@@ -198,8 +198,8 @@ TEST_P(Workers, CallersRunWhatFindsNoRoom) {
 
 TEST_P(Workers, SubmittersWaitForRoom) {
   run([] {
-    worker_pool p({.max_workers = 1, .queue = 1});
     gate g;
+    worker_pool p({.max_workers = 1, .queue = 1});
     std::vector<int> ran;
     EXPECT_TRUE(p.submit([&g] { g.pass(); }));
     EXPECT_TRUE(p.submit([] {}));
@@ -218,8 +218,8 @@ TEST_P(Workers, SubmittersWaitForRoom) {
 
 TEST_P(Workers, WaitingForRoomEndsWithTheContext) {
   run([] {
-    worker_pool p({.max_workers = 1, .queue = 0});
     gate g;
+    worker_pool p({.max_workers = 1, .queue = 0});
     EXPECT_TRUE(p.submit([&g] { g.pass(); }));
     auto [ctx, cancel] = weft::with_cancel(background());
     crew other(in_fibers());
@@ -353,8 +353,8 @@ TEST_P(Workers, AnExceptionWithoutAHandlerGoesToThePanicHandler) {
 
 TEST_P(Workers, AClosedPoolRefusesAndRunsTheRest) {
   run([] {
-    worker_pool p({.max_workers = 1, .queue = 1});
     gate g;
+    worker_pool p({.max_workers = 1, .queue = 1});
     std::atomic<int> ran{0};
     EXPECT_TRUE(p.submit([&] { g.pass(); }));
     EXPECT_TRUE(p.submit([&] { ++ran; }));
@@ -375,8 +375,8 @@ TEST_P(Workers, AClosedPoolRefusesAndRunsTheRest) {
 
 TEST_P(Workers, DrainEndsWithItsContext) {
   run([] {
-    worker_pool p({.max_workers = 1});
     gate g;
+    worker_pool p({.max_workers = 1});
     EXPECT_TRUE(p.submit([&g] { g.pass(); }));
     const weft::scoped_context soon(background(), 1ms);
     EXPECT_EQ(p.drain(soon).error(), weft::errc::deadline_exceeded);
@@ -441,11 +441,11 @@ TEST_P(Workers, OptionsThatMakeNoSenseThrow) {
 
 TEST_P(Workers, ATaskThatRunsForTooLongIsReportedWithItsLine) {
   run([] {
+    gate g;
     auto told = weft::make_chan<weft::running_task>(1);
     worker_pool p({.max_workers = 2,
                    .suspicious_after = 1ms,
                    .on_suspicious = [told](const weft::running_task& t) { told.send(t); }});
-    gate g;
     EXPECT_TRUE(p.submit([&g] { g.pass(); }));
     const auto line = static_cast<std::uint32_t>(__LINE__) - 1;
     const auto report = told.recv();
