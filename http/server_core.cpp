@@ -63,16 +63,19 @@ class server_core::acceptor {
   acceptor(server_core& server, const context& parent) : server_(server) {
     mine_.push_back(with_cancel(parent, server.site_));
     place_ = mine_.begin();
-    server_.acceptors_.add(1);
     const std::lock_guard lock(server_.mutex_);
-    // Whoever ends the grace sets the phase first: it finds us in the list, or we see the phase.
+    // Whoever ends the grace sets the phase first: it finds us in the list, or we see the phase. It
+    // waits for the last acceptor after that, so none is counted beside the wait.
     admitted_ = server_.phase() < server_phase::closing;
-    if (admitted_) server_.accepting_.splice(server_.accepting_.begin(), mine_);
+    if (!admitted_) return;
+    server_.acceptors_.add(1);
+    server_.accepting_.splice(server_.accepting_.begin(), mine_);
   }
   acceptor(const acceptor&) = delete;
   acceptor& operator=(const acceptor&) = delete;
   ~acceptor() {
-    if (admitted_) {
+    if (!admitted_) return;
+    {
       const std::lock_guard lock(server_.mutex_);
       mine_.splice(mine_.begin(), server_.accepting_, place_);
     }
