@@ -32,8 +32,12 @@ std::shared_ptr<const panic_handler> current_handler() noexcept {
 }
 
 void observe_panic(fiber_core* g, const char* what) {
-  if (const auto handler = current_handler()) {
+  const auto handler = current_handler();
+  if (handler == nullptr) return;
+  try {
     (*handler)({.fiber_id = g->id, .what = what, .exception = std::current_exception()});
+  } catch (...) {
+    // We are inside std::terminate: it would abort without the report of the panic.
   }
 }
 

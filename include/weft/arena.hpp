@@ -64,7 +64,9 @@ struct arena_stats {
 
 class WEFT_EXPORT arena final : public std::pmr::memory_resource {
  public:
-  explicit arena(const arena_options& o = {}) noexcept;
+  /// (Not explicit: an aggregate makes its members from {}.)
+  arena() noexcept : arena(arena_options{}) {}
+  explicit arena(const arena_options& o) noexcept;
   /// The same; `first` is used before any chunk. It stays the caller's, and must outlive the arena.
   explicit arena(std::span<std::byte> first, const arena_options& o = {}) noexcept;
   arena(const arena&) = delete;

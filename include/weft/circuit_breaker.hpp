@@ -71,9 +71,11 @@ class circuit_breaker {
  public:
   class permit;
 
+  /// (Not explicit: an aggregate makes its members from {}.)
+  circuit_breaker() : circuit_breaker(circuit_options{}) {}
   /// Throws logic_error for a ratio outside (0, 1], no min_calls or probes, a duration that is not
   /// positive, no clock.
-  WEFT_EXPORT explicit circuit_breaker(circuit_options o = {});
+  WEFT_EXPORT explicit circuit_breaker(circuit_options o);
   circuit_breaker(const circuit_breaker&) = delete;
   circuit_breaker& operator=(const circuit_breaker&) = delete;
 

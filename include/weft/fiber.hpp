@@ -99,7 +99,8 @@ struct panic_info {
 
 /// Observes panics; it cannot resume. Called in the panicking fiber, so by several at once if
 /// several panic. Empty removes it. It may be replaced at any time, by itself as well: a call under
-/// way goes on in the handler that it began with, which lives until then.
+/// way goes on in the handler that it began with, which lives until then. What it throws is a panic
+/// where the process would have gone on, and is dropped where it ends anyway.
 WEFT_EXPORT void set_panic_handler(std::function<void(const panic_info&)> handler);
 /// The same for one that wants the exception alone.
 template <class F>
@@ -377,7 +378,7 @@ WEFT_INLINE void on_ready(future<T>&& r, F&& fn,
 template <class T, detail::ready_handler<T> F>
 WEFT_INLINE void on_ready(future<T>& r, F&& fn,
                           std::source_location loc = std::source_location::current()) {
-  on_ready(std::move(r), std::forward<F>(*detail::launder_ptr(&fn)), loc);
+  weft::on_ready(std::move(r), std::forward<F>(*detail::launder_ptr(&fn)), loc);
 }
 
 /// Lets other runnable fibers run first.

@@ -43,7 +43,9 @@ class WEFT_EXPORT guard {
  public:
   /// What to do with a leak: called with the difference. The default logs it.
   using reporter = void (*)(const accounts_snapshot&);
-  explicit guard(reporter on_leak = nullptr);
+  explicit guard(reporter on_leak);
+  /// (Not explicit: an aggregate makes its members from {}.)
+  guard() : guard(nullptr) {}
   guard(const guard&) = delete;
   guard& operator=(const guard&) = delete;
   ~guard();

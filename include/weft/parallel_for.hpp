@@ -15,6 +15,7 @@
 #include <system_error>
 #include <type_traits>
 
+#include <weft/detail/callable.hpp>
 #include <weft/detail/cancel_node.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/error.hpp>
@@ -53,8 +54,8 @@ struct parallel_loop : parallel_job {
     const auto* self = static_cast<const parallel_loop*>(job);
     using offset = std::make_unsigned_t<I>;
     for (std::uint64_t i = from; i < to; ++i) {
-      std::invoke(*self->fn,
-                  static_cast<I>(static_cast<offset>(self->first) + static_cast<offset>(i)));
+      static_cast<void>(std::invoke(
+          *self->fn, static_cast<I>(static_cast<offset>(self->first) + static_cast<offset>(i))));
     }
   }
   WEFT_INLINE parallel_loop(I from, I to, F* function, const parallel_options& o)
@@ -73,7 +74,7 @@ struct parallel_loop : parallel_job {
 /// (which wait meanwhile). When a call throws, pieces not yet begun are left out, and the first
 /// exception is rethrown. Throws no_runtime_error, std::bad_alloc.
 template <std::integral A, std::integral B, class F>
-  requires std::invocable<F&, std::common_type_t<A, B>>
+  requires detail::borrowed_function<F, std::common_type_t<A, B>>
 WEFT_INLINE void parallel_for(A first, B last, F&& fn, const parallel_options& o = {},
                               std::source_location where = std::source_location::current()) {
   using index = std::common_type_t<A, B>;
@@ -89,7 +90,7 @@ WEFT_INLINE void parallel_for(A first, B last, F&& fn, const parallel_options& o
 /// back once those begun have ended; fn may watch ctx to end early. errc::no_runtime where nothing
 /// could run it.
 template <std::integral A, std::integral B, class F>
-  requires std::invocable<F&, std::common_type_t<A, B>>
+  requires detail::borrowed_function<F, std::common_type_t<A, B>>
 [[nodiscard]] WEFT_INLINE result<void> parallel_for(
     const context& ctx, A first, B last, F&& fn, const parallel_options& o = {},
     std::source_location where = std::source_location::current()) {

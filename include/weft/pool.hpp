@@ -187,7 +187,9 @@ class pool {
  public:
   using handle = pooled<T>;
 
-  explicit pool(pool_options<T> o = {}) : state_(new state(std::move(*detail::launder_ptr(&o)))) {}
+  /// (Not explicit: an aggregate makes its members from {}.)
+  pool() : pool(pool_options<T>{}) {}
+  explicit pool(pool_options<T> o) : state_(new state(std::move(*detail::launder_ptr(&o)))) {}
   /// Objects are what `make` returns.
   template <detail::borrowed_function F>
     requires std::convertible_to<F, std::function<T()>>

@@ -66,7 +66,9 @@ struct retry_options {
 class backoff {
  public:
   /// Throws logic_error for a negative duration, a multiplier below 1, a jitter outside [0, 1].
-  WEFT_EXPORT explicit backoff(const retry_options& o = {});
+  WEFT_EXPORT explicit backoff(const retry_options& o);
+  /// (Not explicit: an aggregate makes its members from {}.)
+  backoff() : backoff(retry_options{}) {}
 
   /// The next pause; raises the ceiling.
   [[nodiscard]] WEFT_EXPORT std::chrono::nanoseconds next() noexcept;

@@ -96,7 +96,8 @@ WEFT_INLINE int run(const options& o, F&& fn,
 /// The same with default options.
 template <detail::main_function F>
 WEFT_INLINE int run(F&& fn, std::source_location loc = std::source_location::current()) {
-  return run(options{}, std::forward<F>(fn), loc);
+  // By its full name: the namespace of F may have a run of its own.
+  return weft::run(options{}, std::forward<F>(fn), loc);
 }
 
 /// Another number of Ps (fibers that run at the same time) for the caller's, or the default,
@@ -111,7 +112,9 @@ WEFT_INLINE int run(F&& fn, std::source_location loc = std::source_location::cur
 class WEFT_EXPORT runtime {
  public:
   /// Throws std::system_error when the kernel refuses threads or descriptors.
-  explicit runtime(const options& o = {});
+  explicit runtime(const options& o);
+  /// The same with default options. (Not explicit: an aggregate makes its members from {}.)
+  runtime() : runtime(options{}) {}
   runtime(const runtime&) = delete;
   runtime& operator=(const runtime&) = delete;
   /// As shutdown() without a context. Not from one of its own fibers.

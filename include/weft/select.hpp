@@ -56,9 +56,9 @@ class [[nodiscard]] recv_case : public case_base {
       std::destroy_at(&slot_.value);
     }
     if constexpr (std::invocable<F&, std::optional<T>>) {
-      std::invoke(*fn_, std::move(*launder_ptr(&value)));
+      static_cast<void>(std::invoke(*fn_, std::move(*launder_ptr(&value))));
     } else {
-      std::invoke(*fn_);
+      static_cast<void>(std::invoke(*fn_));
     }
   }
 
@@ -99,7 +99,7 @@ class [[nodiscard]] send_case : public case_base {
   WEFT_INLINE chan_op attempt() { return chan_try_send(core_, launder_ptr(value_.get())); }
   WEFT_INLINE void run(bool ok) {
     if (!ok) throw_send_on_closed();
-    std::invoke(*fn_);
+    static_cast<void>(std::invoke(*fn_));
   }
 
  private:
@@ -114,7 +114,7 @@ class [[nodiscard]] done_case : public case_base {
   static constexpr case_kind kind = case_kind::done;
   WEFT_INLINE done_case(cancel_node* n, F* fn) noexcept : node_(n), fn_(fn) {}
   WEFT_INLINE void fill(select_record& r) noexcept { r.set_done(node_); }
-  WEFT_INLINE void run(bool) { std::invoke(*fn_); }
+  WEFT_INLINE void run(bool) { static_cast<void>(std::invoke(*fn_)); }
 
  private:
   cancel_node* node_;
@@ -130,7 +130,7 @@ class [[nodiscard]] timeout_case : public case_base {
     r.kind = kind;
     r.timeout_ns = ns_;
   }
-  WEFT_INLINE void run(bool) { std::invoke(*fn_); }
+  WEFT_INLINE void run(bool) { static_cast<void>(std::invoke(*fn_)); }
 
  private:
   std::int64_t ns_;
@@ -143,7 +143,7 @@ class [[nodiscard]] otherwise_case : public case_base {
   static constexpr case_kind kind = case_kind::otherwise;
   WEFT_INLINE explicit otherwise_case(F* fn) noexcept : fn_(fn) {}
   WEFT_INLINE void fill(select_record& r) noexcept { r.kind = kind; }
-  WEFT_INLINE void run(bool) { std::invoke(*fn_); }
+  WEFT_INLINE void run(bool) { static_cast<void>(std::invoke(*fn_)); }
 
  private:
   F* fn_;

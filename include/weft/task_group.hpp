@@ -28,10 +28,12 @@ template <class R>
 concept task_result =
     std::is_void_v<R> || std::same_as<R, std::error_code> || std::same_as<R, result<void>>;
 
+template <class F, class... Args>
+concept task_of =
+    held_function<F, Args...> && task_result<std::invoke_result_t<std::decay_t<F>&, Args...>>;
+
 template <class F>
-concept group_task = (held_function<F, const context&> &&
-                      task_result<std::invoke_result_t<std::decay_t<F>&, const context&>>) ||
-                     (held_function<F> && task_result<std::invoke_result_t<std::decay_t<F>&>>);
+concept group_task = task_of<F, const context&> || task_of<F>;
 
 /// The common part of task_group and supervisor.
 class group_core {
@@ -115,7 +117,7 @@ struct group_core::task {
     std::exchange(group, nullptr)->leave();
   }
   void run() {
-    if constexpr (std::invocable<F&, const weft::context&>) {
+    if constexpr (task_of<F, const weft::context&>) {
       note([this]() -> decltype(auto) { return std::invoke(fn, group->context()); });
     } else {
       note([this]() -> decltype(auto) { return std::invoke(fn); });

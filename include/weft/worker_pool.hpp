@@ -151,8 +151,13 @@ class worker_pool {
 
   /// Starts min_workers if a runtime runs. Throws logic_error for more min_workers than
   /// max_workers.
-  WEFT_EXPORT explicit worker_pool(worker_pool_options o = {},
+  WEFT_EXPORT explicit worker_pool(worker_pool_options o,
                                    std::source_location where = std::source_location::current());
+  /// The same with default options. (Not explicit: an aggregate makes its members from {}. A
+  /// template: {} in place of an argument still means the options.)
+  template <class = void>
+  worker_pool(std::source_location where = std::source_location::current())
+      : worker_pool(worker_pool_options{}, where) {}
   worker_pool(const worker_pool&) = delete;
   worker_pool& operator=(const worker_pool&) = delete;
   /// close(), and drain(); cancel() before when it is run by an exception. If the workers' runtime

@@ -46,6 +46,27 @@ static_assert(!selectable<case_otherwise, case_otherwise>);
 static_assert(!selectable<case_otherwise, case_of_int, case_otherwise>);
 static_assert(!selectable<int> && !selectable<case_of_int, chan<int>>);
 
+struct [[nodiscard]] not_to_be_dropped {};
+
+TEST_P(Select, DropsWhatTheHandlersReturn) {
+  run([] {
+    auto c = make_chan<int>(1);
+    int calls = 0;
+    const auto handle = [&calls] {
+      ++calls;
+      return not_to_be_dropped{};
+    };
+    EXPECT_EQ(select(on_recv(c, handle), on_timeout(1h, handle), otherwise(handle)), 2U);
+    EXPECT_EQ(select(on_send(c, 1, handle), on_done(weft::background(), handle)), 0U);
+    const auto take = [&calls](std::optional<int> v) {
+      calls += *v;
+      return not_to_be_dropped{};
+    };
+    EXPECT_EQ(select(on_recv(c, take)), 0U);
+    EXPECT_EQ(calls, 3);
+  });
+}
+
 TEST_P(Select, ReturnsThePlaceOfTheCaseTaken) {
   run([] {
     auto a = make_chan<int>(1);

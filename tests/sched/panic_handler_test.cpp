@@ -102,6 +102,30 @@ TEST_F(PanicHandler, SeesWhatEndsTheProcess) {
   EXPECT_NE(r.error.find("observed: the end, fatal, exception"), std::string::npos) << r.error;
 }
 
+TEST_F(PanicHandler, ThatThrowsDoesNotSuppressTheReport) {
+  const auto observe = [](const weft::panic_info& info) {
+    throw std::logic_error(info.fatal ? "from a fatal one" : "from the handler");
+  };
+  auto r = weft_test::run_child([&] {
+    weft::set_panic_handler(observe);
+    weft::run([] { weft::spawn([] { throw std::runtime_error("the end"); }).join(); });
+  });
+  EXPECT_EQ(r.code, 2) << r.error;
+  EXPECT_NE(r.error.find("panic: std::runtime_error: the end"), std::string::npos) << r.error;
+  // Where the process would have gone on, what the handler throws is the panic.
+  r = weft_test::run_child([&] {
+    weft::set_panic_handler(observe);
+    weft::run([] {
+      auto never = weft::make_chan<weft::unit>();
+      weft::go(weft::catching, [] { throw std::runtime_error("caught"); });
+      static_cast<void>(never.recv());
+    });
+  });
+  EXPECT_EQ(r.code, 2) << r.error;
+  EXPECT_NE(r.error.find("panic: std::logic_error: from the handler"), std::string::npos)
+      << r.error;
+}
+
 TEST_F(PanicHandler, MayRemoveItself) {
   auto told = weft::make_chan<int>(1);
   weft::set_panic_handler([told, owned = std::make_shared<int>(5)](std::exception_ptr) {

@@ -8,10 +8,12 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
 #include <weft/budget.hpp>
+#include <weft/chan.hpp>
 #include <weft/circuit_breaker.hpp>
 #include <weft/context.hpp>
 #include <weft/fiber.hpp>
@@ -152,6 +154,59 @@ struct gives_nothing {
 };
 static_assert(run_takes<gives_a_bool> && run_takes<gives_nothing>);
 static_assert(!run_takes<no_exit_code>);
+
+// What a functor calls its other members is its own affair.
+struct has_an_entry {
+  std::atomic<int>* calls;
+  int entry = 0;
+  void operator()() const { ++*calls; }
+};
+struct has_an_entry_function {
+  std::atomic<int>* calls;
+  static void entry(int) {}
+  void operator()() const { ++*calls; }
+};
+
+TEST(Callable, AFunctorMayHaveAMemberOfAnyName) {
+  weft::run([] {
+    std::atomic<int> calls{0};
+    weft::spawn(has_an_entry{&calls}).join();
+    weft::spawn(has_an_entry_function{&calls}).join();
+    weft::async(has_an_entry{&calls}).get();
+    EXPECT_EQ(calls, 3);
+  });
+}
+
+}  // namespace
+
+// Nor does it matter what functions there are where it comes from.
+namespace elsewhere {
+template <class... Args>
+int run(Args&&...) {
+  return -1;
+}
+template <class... Args>
+void on_ready(Args&&...) {}
+struct gives_five {
+  int operator()() const { return 5; }
+};
+struct closes {
+  weft::chan<weft::unit> done;
+  void operator()() const { done.close(); }
+};
+}  // namespace elsewhere
+
+namespace {
+
+TEST(Callable, FunctionsBesideItAreNotCalledInstead) {
+  EXPECT_EQ(weft::run(elsewhere::gives_five{}), 5);
+  weft::run([] {
+    auto done = weft::make_chan<weft::unit>();
+    auto r = weft::async(elsewhere::gives_five{});
+    weft::on_ready(r, elsewhere::closes{done});
+    EXPECT_EQ(done.recv(), std::nullopt);
+  });
+}
 
 TEST(Callable, AConstFunctorIsCopiedAndTheCopyRuns) {
   weft::run([] {

@@ -47,6 +47,24 @@ template <class F>
 concept task = requires(weft::task_group& g, F&& f) { g.go(std::forward<F>(f)); };
 static_assert(task<changes> && task<const changes&> && !task<called_as_rvalue>);
 
+// Called in the way that gives what a task may return.
+struct counts_or_runs {
+  int operator()(const weft::context& /*ctx*/) { return 0; }
+  void operator()() { ++*ran; }
+  int* ran;
+};
+static_assert(task<counts_or_runs>);
+
+TEST_P(Group, AFunctionIsCalledTheWayItIsATask) {
+  run([] {
+    int ran = 0;
+    weft::task_group g;
+    g.go(counts_or_runs{&ran});
+    EXPECT_FALSE(g.wait());
+    EXPECT_EQ(ran, 1);
+  });
+}
+
 // --- wait_group
 
 // TestWaitGroup: two groups, eight rounds.

@@ -45,6 +45,21 @@ TEST(ParallelFor, TakesEmptyNegativeAndExtremeRanges) {
   });
 }
 
+struct [[nodiscard]] not_to_be_dropped {};
+
+TEST(ParallelFor, DropsWhatTheFunctionReturns) {
+  weft::run([] {
+    std::atomic<int> turns{0};
+    const auto turn = [&turns](int) {
+      ++turns;
+      return not_to_be_dropped{};
+    };
+    weft::parallel_for(0, 3, turn);
+    EXPECT_TRUE(weft::parallel_for(weft::background(), 0, 3, turn));
+    EXPECT_EQ(turns, 6);
+  });
+}
+
 TEST(ParallelFor, WritesOfTheTurnsAreSeenAfterwards) {
   weft::run([] {
     std::vector<int> squares(10'000);

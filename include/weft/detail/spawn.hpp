@@ -4,6 +4,7 @@
 // nothing in steady state.
 #pragma once
 
+#include <concepts>
 #include <new>
 #include <source_location>
 #include <type_traits>
@@ -70,6 +71,12 @@ void closure_entry(fiber_core* g, entry_op op) {
   f->~F();
 }
 
+/// Of ours: a user's functor may have an `entry` of another kind.
+template <class F>
+concept has_own_entry = requires {
+  { &F::entry } -> std::same_as<void (*)(fiber_core*, entry_op)>;
+};
+
 template <class F>
 WEFT_INLINE fiber_core* fiber_make_in(runtime_state* rt, F&& fn, const void* site,
                                       const fiber_options* options) {
@@ -92,7 +99,7 @@ WEFT_INLINE fiber_core* fiber_make_in(runtime_state* rt, F&& fn, const void* sit
       throw;
     }
   }
-  if constexpr (requires { &closure::entry; }) {
+  if constexpr (has_own_entry<closure>) {
     g->entry = &closure::entry;  // keeps its result until the last handle is gone
   } else {
     g->entry = &closure_entry<closure>;
