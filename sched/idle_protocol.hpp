@@ -5,7 +5,8 @@
 // nobody spins and some P is idle -> wake one. A worker that stops looking publishes that (takes
 // itself out of the spinning count, puts its P's bit up), passes a heavy barrier, and then looks at
 // all queues, its timers and its mailbox once more. By the barrier pairing (asymmetric_barrier.hpp)
-// the submitter sees the bit, or the worker sees the work.
+// the submitter sees the bit, or the worker sees the work. With more Ps than cores, or without
+// membarrier, both barriers are fences (runtime_state::use_fences); the pairing is the same.
 // "All queues" has one exception: a lone fiber that has not run yet, while the one that started it
 // runs on (processor::has_stealable_fresh). Nobody is woken for it then. Its owner makes up for
 // that when it leaves without taking it (next_local), and sysmon when it does not leave. A spinner
