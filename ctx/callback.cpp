@@ -4,27 +4,55 @@
 // The move active -> done decides between running and stopping: whoever marks the node (the tree's
 // cancellation, or stop()) has won. While it is registered the registration holds a reference,
 // which the winner gives back: after the run, or in stop().
+#include <optional>
+#include <utility>
+
 #include <weft/context.hpp>
 #include <weft/detail/fatal.hpp>
+#include "sched/machine.hpp"
 
 namespace weft::inline v0::detail {
 namespace {
 
-void run(context_node* n) {
-  auto* callback = static_cast<callback_payload_base*>(n->data);
-  callback->run(callback);
-  node_drop(n);
-}
+// Holds the registration's reference: a run that ends before the fiber has started destroys it.
+class held_callback {
+ public:
+  explicit held_callback(context_node* counted) noexcept : n_(counted) {}
+  held_callback(held_callback&& o) noexcept : n_(std::exchange(o.n_, nullptr)) {}
+  ~held_callback() {
+    if (n_ != nullptr) node_drop(n_);
+  }
 
-void start(context_node* n) noexcept {
+  void operator()() {
+    auto* callback = static_cast<callback_payload_base*>(n_->data);
+    callback->run(callback);
+  }
+
+ private:
+  context_node* n_;
+};
+
+/// False: there is no runtime.
+bool start_fiber(held_callback& held, const void* site) noexcept {
+  // In a section: making a fiber is where others leave a runtime that ends, and half a tree would
+  // stay as it is.
+  machine* m = this_machine();
+  std::optional<rt_section> section;
+  if (m != nullptr) section.emplace(m);
   try {
-    fiber_start(fiber_make([n] { run(n); }, n->site, nullptr));
-    return;
+    fiber_start(fiber_make(std::move(held), site, nullptr));
+    return true;
   } catch (const no_runtime_error&) {
+    return false;
   } catch (...) {
     fatal("out of memory while starting an after_func");
   }
-  run(n);  // nobody else is left who could
+}
+
+void start(context_node* n) noexcept {
+  held_callback held(n);
+  // (Moved only once there is a fiber.) Nobody else is left who could.
+  if (!start_fiber(held, n->site)) held();
 }
 
 bool stop(void* self) noexcept {

@@ -8,6 +8,7 @@
 #include <sched.h>
 
 #include <new>
+#include <utility>
 
 #include <weft/chan.hpp>
 #include <weft/detail/chan_core.hpp>
@@ -83,15 +84,30 @@ void cancel_by_deadline(context_node* n) noexcept {
   node_cancel(n, err, err);
 }
 
+/// Cancels the subtree of a node whose deadline has passed. Of a run that ends before its fiber
+/// starts, the closure is destroyed: then there, for plain threads may wait below the node.
+class subtree_cancel {
+ public:
+  explicit subtree_cancel(context_node* counted) noexcept : n_(counted) {}
+  subtree_cancel(subtree_cancel&& o) noexcept : n_(std::exchange(o.n_, nullptr)) {}
+  ~subtree_cancel() { (*this)(); }
+
+  void operator()() noexcept {
+    context_node* n = std::exchange(n_, nullptr);
+    if (n == nullptr) return;
+    cancel_by_deadline(n);
+    unref(n);
+  }
+
+ private:
+  context_node* n_;
+};
+
 /// A subtree is too much work under the heap's lock: a fiber does it. `n` comes with a reference.
 void cancel_in_fiber(context_node* n) noexcept {
+  subtree_cancel job(n);  // out here: not destroyed under the lock on the way to fatal
   try {
-    fiber_start(fiber_make(
-        [n] {
-          cancel_by_deadline(n);
-          unref(n);
-        },
-        n->site, nullptr));
+    fiber_start(fiber_make(std::move(job), n->site, nullptr));
   } catch (...) {
     fatal("out of memory while a context's deadline passed");
   }

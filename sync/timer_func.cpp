@@ -2,6 +2,8 @@
 // after_func(d, fn): a timer whose firing starts a fiber. `state` decides between running and
 // stopping. The armed timer holds a reference, which the fiber gives back after the run, or the
 // stop.
+#include <utility>
+
 #include <weft/detail/fatal.hpp>
 #include <weft/detail/ledger.hpp>
 #include <weft/time.hpp>
@@ -23,18 +25,30 @@ void unref(timer_func* t) noexcept {
   t->destroy(t);
 }
 
+// Holds the timer's reference: a run that ends before the fiber has started destroys it.
+class held_timer {
+ public:
+  explicit held_timer(timer_func* counted) noexcept : t_(counted) {}
+  held_timer(held_timer&& o) noexcept : t_(std::exchange(o.t_, nullptr)) {}
+  ~held_timer() {
+    if (t_ == nullptr) return;
+    static_cast<void>(timer_stop(t_));  // the heap may still be on its way out of fire()
+    unref(t_);
+  }
+
+  void operator()() { t_->run(t_); }
+
+ private:
+  timer_func* t_;
+};
+
 /// Under the heap's lock.
 void fire(timer_node* n, std::int64_t /*now*/) noexcept {
   auto* t = static_cast<timer_func*>(n);
   if (!decide(t, fired)) return;
+  held_timer held(t);  // out here: not destroyed under the lock on the way to fatal
   try {
-    fiber_start(fiber_make(
-        [t] {
-          t->run(t);
-          static_cast<void>(timer_stop(t));  // the heap may still be on its way out of fire()
-          unref(t);
-        },
-        t->site, nullptr));
+    fiber_start(fiber_make(std::move(held), t->site, nullptr));
   } catch (...) {
     fatal("out of memory while starting an after_func");
   }

@@ -50,6 +50,8 @@ BARS = [
     ("ctx_timeout.1p", "", "go", 1 / 4),
     ("ctx_tree.1p", "", "go", 1 / 2),
     ("after_func.1p", "", "go", 1 / 3),
+    ("pool.1p", "", "go", 1 / 2),
+    ("pool.2p", "", "go", 1 / 2),
     ("threads_buffered.2p", "", "std", 1.0),
 ]
 
@@ -61,6 +63,7 @@ ALLOCATION_FREE = """
     ping_pong.1p ping_pong.2p ring.1p ring.2p buffered.1p buffered.2p mpmc.2p sieve.1p sieve.2p
     select4.1p select4.2p select_ready.1p select_empty.1p threads_buffered.2p
     ctx_cancel.1p ctx_cancel_child.1p ctx_timeout.1p ctx_tree.1p after_func.1p
+    pool.1p pool.2p
 """.split()
 BARS += [(row, "allocs", None, 0.005) for row in ALLOCATION_FREE]
 

@@ -92,6 +92,8 @@ WORKLOADS = [
     Workload("select_empty", [1], 20 * M, 200 * K, "select: one case not ready, otherwise", "go"),
     Workload("mutex", [1, 2], 4 * M, 80 * K, "8 fibers on one mutex", "go boost std"),
     Workload("mutex_alone", [1], 20 * M, 200 * K, "lock and unlock, nobody else", "go boost std"),
+    Workload("pool", [1, 2], 20 * M, 200 * K, "8 fibers get an object from a pool and put it back",
+             "go"),
     Workload("sleepers", [2], M, 2 * K, "a million fibers sleep 0..1000 ms: CPU time, lateness",
              "go boost", {"boost": 20 * K}),
     # Go's sleeper is some 20 ms late each time: a thousand of them would take a minute a run.

@@ -36,6 +36,7 @@ constexpr std::array workloads{
     bench::workload{"select_empty", bench::select_empty},
     bench::workload{"mutex", bench::mutex_contended},
     bench::workload{"mutex_alone", bench::mutex_alone},
+    bench::workload{"pool", bench::pool_get_put},
     bench::workload{"ctx_cancel", bench::ctx_cancel},
     bench::workload{"ctx_cancel_child", bench::ctx_cancel_child},
     bench::workload{"ctx_timeout", bench::ctx_timeout},

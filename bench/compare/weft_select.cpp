@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The workloads of select and mutexes on weft.
+// The workloads of select, mutexes and pools on weft.
 #include <array>
+#include <atomic>
 #include <mutex>
 #include <optional>
 #include <weft/weft.hpp>
@@ -91,6 +92,32 @@ void mutex_alone(const job& j) {
   }
   spent.report(j, j.n, "ns/op");
   expect(j, count == j.n, "count");
+}
+
+// The objects of a pool are destroyed with it: together they have counted all gets.
+void pool_get_put(const job& j) {
+  struct counter {
+    std::int64_t gets = 0;
+    std::atomic<std::int64_t>* total;
+    explicit counter(std::atomic<std::int64_t>* t) : total(t) {}
+    ~counter() { *total += gets; }
+  };
+  constexpr int count_of_fibers = 8;
+  const std::int64_t share = j.n / count_of_fibers;
+  std::atomic<std::int64_t> total{0};
+  {
+    weft::pool<counter> objects([&total] { return counter(&total); });
+    weft::wait_group wg;
+    const cost spent;
+    for (int f = 0; f < count_of_fibers; ++f) {
+      wg.go([&objects, share] {
+        for (std::int64_t i = 0; i < share; ++i) ++objects.get()->gets;
+      });
+    }
+    wg.wait();
+    spent.report(j, count_of_fibers * share, "ns/op");
+  }
+  expect(j, total == count_of_fibers * share, "not every get has counted once");
 }
 
 }  // namespace bench

@@ -37,6 +37,7 @@ void select_ready(const job& j);
 void select_empty(const job& j);
 void mutex_contended(const job& j);
 void mutex_alone(const job& j);
+void pool_get_put(const job& j);
 
 // weft_ctx.cpp
 void ctx_cancel(const job& j);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -11,6 +12,7 @@
 #include <stdexcept>
 #include <thread>
 #include <tuple>
+#include <vector>
 
 #include <weft/chan.hpp>
 #include <weft/context.hpp>
@@ -290,19 +292,29 @@ TEST(Ending, StressAThreadSendsWhileRunsEnd) {
 // A timer that starts a fiber fires on the stack of one that is about to park; that one must not
 // leave for good in the middle of it, with the timers' lock.
 TEST(Ending, StressTimersStartFibersWhileRunsEnd) {
+  struct watched {
+    weft::cancelable_context parent;
+    weft::cancelable_context child;
+    weft::after_func_handle callback;
+  };
   for (int i = 0; i < (WEFT_TSAN || WEFT_ASAN ? 50 : 500); ++i) {
-    weft::run(weft::options{.procs = 2}, [i] {
+    std::vector<watched> all;  // out here: handles in an abandoned frame are never given back
+    weft::run(weft::options{.procs = 2}, [i, &all] {
       for (int k = 0; k < 8; ++k) {
-        weft::go([k] {
-          for (;;) {
-            auto [ctx, cancel] = weft::with_timeout(weft::background(), 1us * k);
-            auto stop = weft::after_func(ctx, [] {});
-            weft::sleep_for(2us);
-          }
+        weft::go([] {
+          for (;;) weft::sleep_for(2us);
         });
+      }
+      for (int k = 0; k < 100; ++k) {
+        auto parent = weft::with_timeout(weft::background(), 2us * k);
+        auto child = weft::with_cancel(parent);
+        auto callback = weft::after_func(parent, [] {});
+        all.push_back({std::move(parent), std::move(child), std::move(callback)});
       }
       weft::sleep_for(50us + 1us * (i % 100));
     });
+    // (A deadline's fiber cancels what is below; or its end does.)
+    for (const watched& w : all) EXPECT_EQ(bool(w.parent.err()), bool(w.child.err()));
   }
 }
 

@@ -184,6 +184,41 @@ func mutexAlone(j job) {
 	j.expect(count == j.n, "count")
 }
 
+// What the pool has made is kept, so that the objects can be asked how often they were got.
+func poolGetPut(j job) {
+	const fibers = 8
+	share := j.n / fibers
+	var mu sync.Mutex
+	var made []*int
+	objects := sync.Pool{New: func() any {
+		x := new(int)
+		mu.Lock()
+		made = append(made, x)
+		mu.Unlock()
+		return x
+	}}
+	var wg sync.WaitGroup
+	start := time.Now()
+	wg.Add(fibers)
+	for f := 0; f < fibers; f++ {
+		go func() {
+			for i := 0; i < share; i++ {
+				x := objects.Get().(*int)
+				*x++
+				objects.Put(x)
+			}
+			wg.Done()
+		}()
+	}
+	wg.Wait()
+	j.report(nsPer(start, fibers*share), "ns/op")
+	total := 0
+	for _, x := range made {
+		total += *x
+	}
+	j.expect(total == fibers*share, "not every get has counted once")
+}
+
 func ring(j job) {
 	const members = 503
 	var links [members]chan int

@@ -37,6 +37,7 @@ var workloads = map[string]func(job){
 	"select_empty":      selectEmpty,
 	"mutex":             mutexContended,
 	"mutex_alone":       mutexAlone,
+	"pool":              poolGetPut,
 	"sleepers":          sleepers,
 	"skynet":            skynet,
 	"ring":              ring,
