@@ -124,7 +124,7 @@ class stack_cache {
   /// this one's fiber starts.
   static WEFT_INLINE void prefetch_top(int stack_class, const char* lo) noexcept {
     const char* hi = lo + usable_size(stack_class);
-    for (int i = 2; i < 2 + prefetched_lines; ++i) __builtin_prefetch(hi - i * 64, 1);
+    for (std::ptrdiff_t i = 2; i < 2 + prefetched_lines; ++i) __builtin_prefetch(hi - i * 64, 1);
   }
   static constexpr int prefetched_lines = 8;
 

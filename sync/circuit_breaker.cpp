@@ -9,7 +9,7 @@ namespace {
 
 circuit_state state_of(std::uint64_t word) noexcept { return static_cast<circuit_state>(word & 3); }
 
-const circuit_options& checked(const circuit_options& o) {
+circuit_options checked(circuit_options o) {
   // Written so that NaN is refused.
   const bool sensible = o.failure_ratio > 0 && o.failure_ratio <= 1 && o.min_calls > 0 &&
                         o.probes > 0 && o.window.count() > 0 && o.open_for.count() > 0 &&

@@ -17,6 +17,7 @@
 #include <weft/rate_limiter.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "sync/queue_wait.hpp"
@@ -47,7 +48,7 @@ token_rate::token_rate(double per_second) : tokens_(0), period_ns_(second) {
              static_cast<double>(static_cast<std::uint64_t>(per_second)) == per_second) {
     tokens_ = static_cast<std::uint64_t>(per_second);
   } else if (per_second >= 1) {
-    tokens_ = static_cast<std::uint64_t>(per_second * static_cast<double>(second) + 0.5);
+    tokens_ = static_cast<std::uint64_t>(std::llround(per_second * static_cast<double>(second)));
     period_ns_ = second * second;
   } else {
     const double interval = static_cast<double>(second) / per_second + 0.5;

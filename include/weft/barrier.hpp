@@ -95,7 +95,9 @@ class barrier : detail::barrier_core {
     return std::move(a.token);
   }
   /// Waits until the phase of the token is complete; not at all if it is.
-  void wait(arrival_token&& token) const { static_cast<void>(wait_phase(token, nullptr)); }
+  void wait(arrival_token&& token) const {
+    [[maybe_unused]] const result<void> always = wait_phase(token, nullptr);
+  }
   /// The same, at most until ctx is done: then its error. The arrival stands, and the token is good
   /// for another wait.
   [[nodiscard]] result<void> wait(const context& ctx, const arrival_token& token) const {
