@@ -128,7 +128,7 @@ TEST_P(AfterFunc, StopRacesCancelStress) {
         ran.send({});
       });
       crew other(in_fibers());
-      other.start([&, &cancel = cancel] { cancel(); });
+      other.start([&, &stop = cancel] { stop(); });
       if (handle.stop()) {
         ++stops;
       } else {

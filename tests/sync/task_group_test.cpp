@@ -48,7 +48,7 @@ TEST_P(TaskGroup, AContextEndsTheWaitAndNotTheTasks) {
       EXPECT_FALSE(inside.err());
     });
     crew other(in_fibers());
-    other.start([&, &ctx = ctx] { EXPECT_EQ(g.wait(ctx).error(), weft::errc::canceled); });
+    other.start([&, &until = ctx] { EXPECT_EQ(g.wait(until).error(), weft::errc::canceled); });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
     other.join();
@@ -99,7 +99,7 @@ TEST_P(TaskGroup, GivingUpTheWaitRacesTheEndStress) {
       std::atomic<int> ran{0};
       crew other(in_fibers());
       for (int k = 0; k < 3; ++k) g->go([&] { ++ran; });
-      other.start([&cancel = cancel] { cancel(); });
+      other.start([&stop = cancel] { stop(); });
       EXPECT_TRUE(g->wait(ctx) || g->wait(background()));
       g.reset();
       EXPECT_EQ(ran, 3);
@@ -143,8 +143,9 @@ TEST_P(TaskGroup, AContextEndsTheWaitingForRoom) {
     g.go([=] { (void)go_on.recv(); });
     owner task(&sum);
     crew other(in_fibers());
-    other.start(
-        [&, &ctx = ctx] { EXPECT_EQ(g.go(ctx, std::move(task)).error(), weft::errc::canceled); });
+    other.start([&, &until = ctx] {
+      EXPECT_EQ(g.go(until, std::move(task)).error(), weft::errc::canceled);
+    });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
     other.join();
@@ -188,7 +189,7 @@ TEST_P(TaskGroup, GivingUpTheWaitForRoomRacesItStress) {
       auto [ctx, cancel] = weft::with_cancel(background());
       crew other(in_fibers());
       g.go([] { weft::yield(); });
-      other.start([&cancel = cancel] { cancel(); });
+      other.start([&stop = cancel] { stop(); });
       owner task(&sum);
       if (g.go(ctx, std::move(task))) {
         ++started;

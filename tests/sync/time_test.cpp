@@ -83,8 +83,8 @@ TEST_P(Time, SleepEndsWithTheContext) {
     auto [ctx, cancel] = weft::with_cancel(background());
     EXPECT_TRUE(weft::sleep_until(ctx, weft::clock::now() + 1ms));
     crew other(in_fibers());
-    other.start([&, &ctx = ctx] {
-      EXPECT_EQ(weft::sleep_for(ctx, std::chrono::hours::max()).error(), weft::errc::canceled);
+    other.start([&, &until = ctx] {
+      EXPECT_EQ(weft::sleep_for(until, std::chrono::hours::max()).error(), weft::errc::canceled);
     });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
