@@ -40,6 +40,7 @@
 
 #include <weft/chan.hpp>
 #include <weft/context.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
 #include <weft/detail/park.hpp>
 #include <weft/error.hpp>
@@ -55,6 +56,10 @@ template <class F, class V, class... Args>
 concept flight_task =
     std::invocable<F&, Args...> &&
     (std::is_void_v<V> || std::convertible_to<std::invoke_result_t<F&, Args...>, V>);
+
+/// The same of a copy of it, which is what a fiber runs.
+template <class F, class V, class... Args>
+concept held_flight_task = held_function<F, Args...> && flight_task<std::decay_t<F>, V, Args...>;
 
 }  // namespace detail
 
@@ -89,8 +94,7 @@ class singleflight {
   /// The same, at most until ctx is done: then its error, and the call goes on for the others. fn
   /// takes nothing or a context. errc::no_runtime where there is none to run it.
   template <class F>
-    requires detail::flight_task<std::decay_t<F>, V> ||
-             detail::flight_task<std::decay_t<F>, V, const context&>
+    requires detail::held_flight_task<F, V> || detail::held_flight_task<F, V, const context&>
   [[nodiscard]] WEFT_INLINE result<std::pair<value_type, bool>> do_(
       const context& ctx, const K& key, F&& fn,
       std::source_location where = std::source_location::current()) {
