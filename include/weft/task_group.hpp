@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tasks that belong together (errgroup): the first failure cancels the others and is what wait()
 // tells. The group's tasks never outlive it: the destructor joins, and cancels first when it is run
-// by an exception. An exception of a task that wait() has not rethrown by then goes to the panic
-// handler (as not fatal) or, without one, to the log.
+// by an exception. Of the exceptions of its tasks wait() rethrows the first; one that comes while
+// another is still to be rethrown, and one that nobody waited for, goes to the panic handler (as
+// not fatal) or, without one, to the log.
 #pragma once
 
 #include <concepts>
@@ -76,6 +77,7 @@ class group_core {
   template <class F>
   struct task;
   void count_in();
+  void report(const std::exception_ptr& x) noexcept;
   [[nodiscard]] std::error_code outcome();
 
   cancelable_context scope_;
