@@ -3,28 +3,42 @@
 //
 // The move active -> done decides between running and stopping: whoever marks the node (the tree's
 // cancellation, or stop()) has won. While it is registered the registration holds a reference,
-// which the winner gives back: after the run, or in stop().
+// which the winner gives back: after the run (or when the end of its runtime has come before it),
+// or in stop().
+#include <utility>
+
 #include <weft/context.hpp>
 #include <weft/detail/fatal.hpp>
 
 namespace weft::inline v0::detail {
 namespace {
 
-void run(context_node* n) {
-  auto* callback = static_cast<callback_payload_base*>(n->data);
-  callback->run(callback);
-  node_drop(n);
-}
+/// What the fiber runs; it holds the registration's reference.
+class callback_run {
+ public:
+  explicit callback_run(context_node* n) noexcept : n_(n) {}
+  callback_run(callback_run&& o) noexcept : n_(std::exchange(o.n_, nullptr)) {}
+  ~callback_run() { node_drop(n_); }
+  void operator()() const {
+    auto* callback = static_cast<callback_payload_base*>(n_->data);
+    callback->run(callback);
+  }
+
+ private:
+  context_node* n_;
+};
 
 void start(context_node* n) noexcept {
+  callback_run run(n);
   try {
-    fiber_start(fiber_make([n] { run(n); }, n->site, nullptr));
+    fiber_start(fiber_make(std::move(run), n->site, nullptr));
     return;
   } catch (const no_runtime_error&) {
   } catch (...) {
     fatal("out of memory while starting an after_func");
   }
-  run(n);  // nobody else is left who could
+  // Nobody else is left who could. (Nothing was moved: it threw before that.)
+  run();  // NOLINT(bugprone-use-after-move)
 }
 
 bool stop(void* self) noexcept {

@@ -8,6 +8,7 @@
 #include <sched.h>
 
 #include <new>
+#include <utility>
 
 #include <weft/chan.hpp>
 #include <weft/detail/chan_core.hpp>
@@ -83,15 +84,26 @@ void cancel_by_deadline(context_node* n) noexcept {
   node_cancel(n, err, err);
 }
 
+/// What the fiber of a deadline runs; it holds a reference, and gives it back also if the end of
+/// its runtime has come before it.
+class subtree_end {
+ public:
+  explicit subtree_end(context_node* n) noexcept : n_(n) {}
+  subtree_end(subtree_end&& o) noexcept : n_(std::exchange(o.n_, nullptr)) {}
+  ~subtree_end() {
+    if (n_ != nullptr) unref(n_);
+  }
+  void operator()() const { cancel_by_deadline(n_); }
+
+ private:
+  context_node* n_;
+};
+
 /// A subtree is too much work under the heap's lock: a fiber does it. `n` comes with a reference.
 void cancel_in_fiber(context_node* n) noexcept {
+  subtree_end end(n);
   try {
-    fiber_start(fiber_make(
-        [n] {
-          cancel_by_deadline(n);
-          unref(n);
-        },
-        n->site, nullptr));
+    fiber_start(fiber_make(std::move(end), n->site, nullptr));
   } catch (...) {
     fatal("out of memory while a context's deadline passed");
   }

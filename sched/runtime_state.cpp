@@ -3,8 +3,9 @@
 //
 // End, in order: cancel the root context; drain; `stopping` (every M leaves its fiber at that
 // fiber's next parking call and ends); join the threads; unlink the waiter records of parked fibers
-// from objects that live on; forget armed polls and timers; give stacks and Gs back. Only the first
-// two steps run with workers; the rest is done by one thread.
+// from objects that live on; forget armed polls and timers; free the timers that nobody else could;
+// give stacks and Gs back. Only the first two steps run with workers; the rest is done by one
+// thread.
 #include "sched/runtime_state.hpp"
 
 #include <sched.h>
@@ -234,13 +235,22 @@ void drop_io_requests(processor* p) noexcept {
   }
 }
 
+void let_go(self_held_timer* t) noexcept {
+  while (t != nullptr) {
+    self_held_timer* next = t->next_given_up;
+    t->let_go(t);
+    t = next;
+  }
+}
+
 void abandon_all(runtime_state* rt) {
   abandonment a{rt, 0};
   fiber_visit(&abandon_step, &a);
   while (rt->external.load() != 0) cpu_relax();
   for (processor* p : rt->procs) drop_io_requests(p);
   poll_forget_runtime(rt);
-  for (processor* p : rt->procs) p->timers.clear();
+  self_held_timer* given_up = nullptr;
+  for (processor* p : rt->procs) p->timers.clear(&given_up);
   // Queues hold some of them; they are emptied before the Gs go back.
   for (processor* p : rt->procs) {
     while (p->queue.pop() != nullptr || p->fresh.pop() != nullptr) {
@@ -251,6 +261,7 @@ void abandon_all(runtime_state* rt) {
   static_cast<void>(rt->inject.pop(~0U));
   // From here on nothing of it runs: what closures own may wait for its fibers, and must not.
   strike_off(rt);
+  let_go(given_up);
   fiber_visit(&reclaim_step, &a);
   if (a.count > 0 && debug_option("leaks") != nullptr) {
     log_format("weft: %llu fibers abandoned at the end of the runtime",
