@@ -81,6 +81,17 @@ void group_core::fail(std::error_code e, std::exception_ptr x) noexcept {
   if (x) report(x);
 }
 
+// The end of a runtime has come before that of a task. The context is left alone: cancelling runs
+// the callbacks on it, and those may wait for fibers that are gone as well.
+void group_core::cut_off() noexcept {
+  lock_.lock();
+  if (!failed_) {
+    failed_ = true;
+    error_ = make_error_code(errc::canceled);
+  }
+  lock_.unlock();
+}
+
 // Once no task runs.
 std::error_code group_core::outcome() {
   lock_.lock();
