@@ -93,7 +93,7 @@ bool sleep_idle(machine* m) noexcept {
   p->io->prepare_wait();
   m->sleep_until = p->timers.next_when();
   if (protocol::give_up(m)) return true;
-  if (rt->idle.count() == rt->n_procs.load()) check_deadlock(rt);
+  if (rt->idle.count() == rt->n_procs.load()) static_cast<void>(check_deadlock(rt));
   rt_exit(m);
   std::int64_t timeout = patience;
   std::int64_t start = 0;

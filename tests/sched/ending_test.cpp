@@ -79,6 +79,43 @@ TEST(Ending, DeadlockIsReportedAfterAPlainThreadHasLeftTheRuntime) {
   EXPECT_EQ(r.signal, 0) << r.error;
 }
 
+// Both are found asleep beside what could still have woken a fiber, and hear nothing of its end.
+TEST(Ending, DeadlockIsReportedAfterAForeignThreadHasEnded) {
+  const auto r = weft_test::run_child([] {
+#if WEFT_TSAN || WEFT_EMULATED
+    ::setenv("WEFT_DEBUG", "deadlock=fatal", 1);  // as above; it is said at once then
+#endif
+    ::alarm(60);
+    const auto c = weft::make_chan<int>();
+    std::thread([&c] {
+      while (weft_test::parked_receivers(c) == 0) std::this_thread::yield();
+      std::this_thread::sleep_for(300ms);  // it sleeps deeply by then, or the test is less sharp
+    }).detach();
+    weft::run([&c] { static_cast<void>(c.recv()); });
+  });
+  EXPECT_EQ(r.code, 2) << r.error;
+  EXPECT_EQ(r.signal, 0) << r.error;
+}
+
+TEST(Ending, DeadlockIsReportedAfterAnotherRuntimeHasEnded) {
+  const auto r = weft_test::run_child([] {
+#if WEFT_TSAN || WEFT_EMULATED
+    ::setenv("WEFT_DEBUG", "deadlock=fatal", 1);
+#endif
+    ::alarm(60);
+    weft::runtime mine{weft::options{.procs = 1}};
+    const auto c = weft::make_chan<int>();
+    std::thread([&c] {
+      const weft::runtime other{weft::options{.procs = 1}};
+      while (weft_test::parked_receivers(c) == 0) std::this_thread::yield();
+      std::this_thread::sleep_for(300ms);
+    }).detach();
+    mine.run([&c] { static_cast<void>(c.recv()); });
+  });
+  EXPECT_EQ(r.code, 2) << r.error;
+  EXPECT_EQ(r.signal, 0) << r.error;
+}
+
 TEST(Ending, NoDeadlockWhileAForeignThreadCouldStillSend) {
   const auto r = weft_test::run_child([] {
     weft::run([] {
