@@ -81,6 +81,11 @@ target_compile_definitions(weft PRIVATE
   WEFT_DEBUG_CHECKS=$<BOOL:${WEFT_DEBUG_CHECKS}>
   WEFT_FORCE_MIGRATE=$<BOOL:${WEFT_FORCE_MIGRATE}>
   WEFT_ACCOUNTS=$<BOOL:${WEFT_ACCOUNTS}>)
+# An installation leaves out the headers of what is not there. Who takes weft by add_subdirectory sees
+# all of include/, so <weft/weft.hpp> must be told.
+if(NOT WEFT_HTTP)
+  target_compile_definitions(weft INTERFACE $<BUILD_INTERFACE:WEFT_HTTP=0>)
+endif()
 
 # --- liburing -------------------------------------------------------------------------------------
 # Linked by its plain name: a user of the installed weft needs no find module for it.

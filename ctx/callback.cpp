@@ -3,7 +3,8 @@
 //
 // The move active -> done decides between running and stopping: whoever marks the node (the tree's
 // cancellation, or stop()) has won. While it is registered the registration holds a reference,
-// which the winner gives back: after the run, or in stop().
+// which the winner gives back: after the run (or when the end of its runtime has come before it),
+// or in stop().
 #include <optional>
 #include <utility>
 

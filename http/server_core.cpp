@@ -4,7 +4,6 @@
 
 #include <linux/filter.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <exception>
@@ -14,6 +13,7 @@
 #include <weft/time.hpp>
 
 #include "http/connection.hpp"
+#include "netpoll/socket.hpp"
 #include "runtime/debug.hpp"
 
 namespace weft::inline v0::http::detail {
@@ -36,6 +36,24 @@ void stop_handshakes(int fd) noexcept {
   const sock_fprog program{1, &drop_all};
   (void)::setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
 }
+
+/// A socket from the kernel's queue, until somebody takes it over.
+class queued_socket {
+ public:
+  /// The next one; never waits.
+  explicit queued_socket(int listening) noexcept : fd_(net::sys::accept(listening)) {}
+  queued_socket(const queued_socket&) = delete;
+  queued_socket& operator=(const queued_socket&) = delete;
+  ~queued_socket() {
+    if (fd_ >= 0) net::sys::close(fd_);
+  }
+  /// Below zero there is none, and that is why.
+  [[nodiscard]] int fd() const noexcept { return fd_; }
+  void release() noexcept { fd_ = -1; }
+
+ private:
+  int fd_;
+};
 
 }  // namespace
 
@@ -135,17 +153,12 @@ void server_core::give_slot_back() {
 void server_core::accept_queued(const net::listener& listener) {
   stop_handshakes(listener.native_handle());
   for (;;) {
-    const int fd =
-        ::accept4(listener.native_handle(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) {
-      if (errno == EINTR || errno == ECONNABORTED) continue;
-      return;
-    }
-    auto c = net::adopt(fd, site_);
-    if (!c) {
-      ::close(fd);
-      continue;
-    }
+    queued_socket queued(listener.native_handle());
+    if (queued.fd() == -ECONNABORTED) continue;
+    if (queued.fd() < 0) return;
+    auto c = net::adopt(queued.fd(), site_);
+    if (!c) continue;
+    queued.release();
     (void)c->set_no_delay(true);
     start(std::move(*c));
   }

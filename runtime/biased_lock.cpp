@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The slots of workers, and what a lock does that has to wait.
+// The slots of workers, and what their locks need of the rest of the house.
 #include <weft/detail/biased_lock.hpp>
 
-#include <sched.h>
-#include <time.h>
-
 #include <array>
-#include <cerrno>
 #include <cstddef>
 
 #include <weft/detail/spin_lock.hpp>
 #include "runtime/asymmetric_barrier.hpp"
+#include "runtime/back_off.hpp"
 #include "runtime/debug.hpp"
 
 namespace weft::inline v0::detail {
@@ -65,22 +62,6 @@ bias_slot* lock_sync::slot_of(std::uint32_t tag) noexcept { return &slots[tag / 
 
 WEFT_NOINLINE bias_slot* lock_sync::own_slot() noexcept { return slot_of_thread; }
 
-// ~100 pauses cover a holder that is running (sections are < 50 ns); after that it has most likely
-// been preempted: give it the core, and if even that does not help (a real-time caller over a
-// normal holder), sleep.
-void lock_sync::pause(unsigned round) noexcept {
-  if (round % 100 != 99) {
-    cpu_relax();
-    return;
-  }
-  const int saved_errno = errno;
-  if (round < 6400) {
-    ::sched_yield();
-  } else {
-    const timespec ts{0, 50'000};
-    ::nanosleep(&ts, nullptr);
-  }
-  errno = saved_errno;
-}
+void lock_sync::pause(unsigned round) noexcept { back_off(round); }
 
 }  // namespace weft::inline v0::detail

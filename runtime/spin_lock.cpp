@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weft/detail/spin_lock.hpp>
 
-#include <weft/detail/biased_lock.hpp>
+#include "runtime/back_off.hpp"
 
 namespace weft::inline v0::detail {
 
@@ -11,7 +11,7 @@ void spin_lock::lock_slow() noexcept {
         word_.exchange(1, std::memory_order_acquire) == 0) {
       return;
     }
-    lock_sync::pause(round);  // waits for a holder as the other kind of lock does
+    back_off(round);
   }
 }
 

@@ -399,7 +399,9 @@ std::uint64_t resident_bytes(const char* base, std::size_t size) noexcept {
   return n * page;
 }
 
-// One at a time, so that the lock is not held over the look.
+// It cannot be counted as it changes: pages come by faults in the code of users, and where they go
+// (trimming, what parked fibers have below) nobody knows whether they were there. One at a time, so
+// that the lock is not held over the look.
 std::uint64_t resident_bytes_of_arenas() noexcept {
   std::uint64_t sum = 0;
   for (arena_id id = 1;; ++id) {

@@ -5,6 +5,8 @@
 // P, no timer is armed, no I/O is in flight and nobody is injecting. Whether something *outside*
 // could wake a fiber is not knowable; so it is fatal only when every thread of the process is
 // weft's own (or waits inside weft::run) and there is no other runtime, else reported on request.
+// The end of a thread or of another runtime is told to nobody: sysmon looks again as long as one is
+// what keeps a sleeping runtime from being a deadlock.
 #include <dirent.h>
 
 #include <cstdlib>
@@ -70,19 +72,19 @@ void print_all(runtime_state* rt) noexcept {
 
 }  // namespace
 
-void check_deadlock(runtime_state* rt) noexcept {
-  if (!nothing_can_happen(rt) || rt->live_fibers() == 0) return;
+bool check_deadlock(runtime_state* rt) noexcept {
+  if (!nothing_can_happen(rt) || rt->live_fibers() == 0) return false;
   const char* mode = debug_option("deadlock");
   const bool forced = mode != nullptr && std::strcmp(mode, "fatal") == 0;
   const bool report = mode != nullptr && std::strcmp(mode, "report") == 0;
   const bool all_ours = is_only_runtime(rt) && count_threads() == weft_threads.load();
-  if (!all_ours && !forced && !report) return;
+  if (!all_ours && !forced && !report) return true;
   // Looked at once more after the slow part: a thread may have come and gone.
-  if (!nothing_can_happen(rt)) return;
-  if (rt->deadlock_told.exchange(true)) return;
+  if (!nothing_can_happen(rt)) return false;
+  if (rt->deadlock_told.exchange(true)) return false;
   write_error("fatal error: all fibers are asleep - deadlock!\n");
   print_all(rt);
-  if (!all_ours && !forced) return;
+  if (!all_ours && !forced) return false;
   if (debug_option("abort") != nullptr) std::abort();
   ::_exit(2);
 }

@@ -115,7 +115,7 @@ void retire(machine* m, processor* p) noexcept {
   m->p = nullptr;
   p->owner.store(owner_retired);
   const int left = rt->n_procs.fetch_sub(1) - 1;
-  if (rt->idle.count() == left) check_deadlock(rt);
+  if (rt->idle.count() == left) static_cast<void>(check_deadlock(rt));
 }
 
 // The P with this number, claimed; null if it is in service, or on its way out.

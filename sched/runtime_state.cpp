@@ -3,8 +3,9 @@
 //
 // End, in order: cancel the root context; drain; `stopping` (every M leaves its fiber at that
 // fiber's next parking call and ends); join the threads; unlink the waiter records of parked fibers
-// from objects that live on; forget armed polls and timers; give stacks and Gs back. Only the first
-// two steps run with workers; the rest is done by one thread.
+// from objects that live on; forget armed polls and timers; tell those who count fibers that are
+// left, destroy closures that have not begun, free the timers that nobody else could; give stacks
+// and Gs back. Only the first two steps run with workers; the rest is done by one thread.
 #include "sched/runtime_state.hpp"
 
 #include <sched.h>
@@ -185,10 +186,14 @@ struct abandonment {
   std::uint64_t count;
 };
 
+bool is_left(const abandonment* a, fiber_core* g) noexcept {
+  return g->state.load(std::memory_order_acquire) != fiber_state::dead && runtime_of(g) == a->rt;
+}
+
 void abandon_step(fiber_core* g, void* context) {
   auto* a = static_cast<abandonment*>(context);
+  if (!is_left(a, g)) return;
   const fiber_state state = g->state.load(std::memory_order_acquire);
-  if (state == fiber_state::dead || runtime_of(g) != a->rt) return;
   if (state == fiber_state::waiting) {
     if (unlink_waiters(g) || unlink_joiner(g)) wait_for_waker(g);
   } else if (state == fiber_state::runnable && g->stack_lo != nullptr) {
@@ -197,11 +202,23 @@ void abandon_step(fiber_core* g, void* context) {
   ++a->count;
 }
 
+// Whoever counts it does not wait for it any more.
+void cut_off_step(fiber_core* g, void* context) {
+  if (!is_left(static_cast<abandonment*>(context), g)) return;
+  if (g->entry != nullptr) g->entry(g, entry_op::abandon);
+}
+
+// A closure that has not begun goes while all frames that it may know are still there.
+void destroy_unbegun_step(fiber_core* g, void* context) {
+  if (!is_left(static_cast<abandonment*>(context), g)) return;
+  if (g->stack_lo != nullptr || g->entry == nullptr) return;
+  if (g->refs.load(std::memory_order_acquire) != 1) return;  // it goes with the last handle
+  g->entry(g, entry_op::destroy);
+  g->entry = nullptr;
+}
+
 void reclaim_step(fiber_core* g, void* context) {
-  auto* a = static_cast<abandonment*>(context);
-  if (g->state.load(std::memory_order_acquire) == fiber_state::dead || runtime_of(g) != a->rt) {
-    return;
-  }
+  if (!is_left(static_cast<abandonment*>(context), g)) return;
   g->state.store(fiber_state::dead, std::memory_order_relaxed);
   if (g->stack_lo != nullptr) {
     if ((g->flags & fiber_is_watched) != 0) {
@@ -234,13 +251,22 @@ void drop_io_requests(processor* p) noexcept {
   }
 }
 
+void let_go(self_held_timer* t) noexcept {
+  while (t != nullptr) {
+    self_held_timer* next = t->next_given_up;
+    t->let_go(t);
+    t = next;
+  }
+}
+
 void abandon_all(runtime_state* rt) {
   abandonment a{rt, 0};
   fiber_visit(&abandon_step, &a);
   while (rt->external.load() != 0) cpu_relax();
   for (processor* p : rt->procs) drop_io_requests(p);
   poll_forget_runtime(rt);
-  for (processor* p : rt->procs) p->timers.clear();
+  self_held_timer* given_up = nullptr;
+  for (processor* p : rt->procs) p->timers.clear(&given_up);
   // Queues hold some of them; they are emptied before the Gs go back.
   for (processor* p : rt->procs) {
     while (p->queue.pop() != nullptr || p->fresh.pop() != nullptr) {
@@ -249,8 +275,14 @@ void abandon_all(runtime_state* rt) {
     static_cast<void>(p->mailbox.pop(~0U));
   }
   static_cast<void>(rt->inject.pop(~0U));
-  // From here on nothing of it runs: what closures own may wait for its fibers, and must not.
+  // From here on nothing of it runs. What closures own may wait for its fibers, and must not: so
+  // whoever counts those hears first that they are gone.
   strike_off(rt);
+  if (a.count > 0) {
+    fiber_visit(&cut_off_step, &a);
+    fiber_visit(&destroy_unbegun_step, &a);
+  }
+  let_go(given_up);
   fiber_visit(&reclaim_step, &a);
   if (a.count > 0 && debug_option("leaks") != nullptr) {
     log_format("weft: %llu fibers abandoned at the end of the runtime",
@@ -317,6 +349,16 @@ bool runtime_lives(const runtime_state* rt, std::uint64_t serial) noexcept {
   while (found != nullptr && (found != rt || found->serial != serial)) found = found->next_live;
   live_runtimes_lock.unlock();
   return found != nullptr;
+}
+
+runtime_mark current_runtime_mark() noexcept {
+  const machine* m = this_machine();
+  if (m == nullptr) return {};
+  return {m->rt, m->rt->serial};
+}
+
+bool has_ended(const runtime_mark& mark) noexcept {
+  return mark.rt != nullptr && !runtime_lives(mark.rt, mark.serial);
 }
 
 runtime_state* default_runtime() noexcept { return the_default.load(std::memory_order_acquire); }

@@ -307,8 +307,9 @@ void sysmon_wake(runtime_state* rt) noexcept;
 void log_stack_use() noexcept;
 
 // --- deadlock.cpp
-/// Called by a worker whose P was the last to go idle.
-void check_deadlock(runtime_state* rt) noexcept;
+/// Called by a worker whose P was the last to go idle, and by sysmon. True: its fibers sleep, and
+/// what could still wake one is outside; it is to be looked at again when that may have ended.
+bool check_deadlock(runtime_state* rt) noexcept;
 
 // --- io.cpp
 /// Carries out what others asked of p's poller; owner only.

@@ -29,6 +29,11 @@ constexpr std::int64_t max_tick_ns = 2'000'000;  // bounds the lateness of timer
 constexpr std::int64_t hog_ns = 10'000'000;      // and half of that of a core's time
 constexpr std::int64_t starved_ns = 1'000'000'000;  // whatever the thread is doing
 constexpr std::int64_t review_period_ns = 1'000'000'000;
+// Looks at what may have become a deadlock. Each reads a directory; at pauses that double it is
+// found after twice the time that it took to become one, and an idle process is all but
+// undisturbed.
+constexpr std::int64_t first_look_again_ns = 20'000'000;
+constexpr std::int64_t last_look_again_ns = 10'000'000'000;
 
 std::int64_t cpu_time_of(const machine* m) noexcept {
   clockid_t clock{};
@@ -173,12 +178,16 @@ void see_to_procs(runtime_state* rt, sysmon_state& s, std::int64_t now) noexcept
 void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   rt->sysmon_word.store(0);
   rt->sysmon_asleep.store(true);
-  // The worker that went idle last may have looked while somebody was still on his way out of
-  // ready(); nobody else would look again.
-  check_deadlock(rt);
-  if (all_is_quiet(rt) && !rt->stopping.load()) {
-    const std::int64_t until = std::min(s.memory.due(), s.trace.due());
+  std::int64_t pause = first_look_again_ns;
+  for (bool look_again = true; look_again; pause = std::min(2 * pause, last_look_again_ns)) {
+    // The worker that went idle last may have looked while somebody was still on his way out of
+    // ready(); nobody else would look again.
+    const bool in_doubt = check_deadlock(rt);
+    if (!all_is_quiet(rt) || rt->stopping.load()) break;
+    const std::int64_t due = std::min(s.memory.due(), s.trace.due());
+    const std::int64_t until = std::min(due, in_doubt ? now_ns() + pause : never);
     os::futex_wait(&rt->sysmon_word, 0, until == never ? -1 : until);
+    look_again = in_doubt && rt->sysmon_word.load() == 0 && now_ns() < due;
   }
   rt->sysmon_asleep.store(false);
   s.tick = min_tick_ns;
@@ -219,13 +228,10 @@ void sysmon_start(runtime_state* rt) {
   pthread_attr_t attributes;
   ::pthread_attr_init(&attributes);
   ::pthread_attr_setstacksize(&attributes, 256U << 10);
-  weft_threads.fetch_add(1);
   const int error = ::pthread_create(&rt->sysmon_thread, &attributes, &sysmon_main, rt);
   ::pthread_attr_destroy(&attributes);
-  if (error != 0) {
-    weft_threads.fetch_sub(1);
-    throw std::system_error(error, std::system_category(), "weft: starting sysmon");
-  }
+  if (error != 0) throw std::system_error(error, std::system_category(), "weft: starting sysmon");
+  weft_threads.fetch_add(1);  // (counted before it is there, it would hide the caller from others)
 }
 
 void sysmon_wake(runtime_state* rt) noexcept {

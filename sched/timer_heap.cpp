@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "runtime/os.hpp"
 
@@ -103,9 +104,16 @@ bool timer_heap::move_to(timer_heap& other) noexcept {
   return fits;
 }
 
-void timer_heap::clear() noexcept {
+void timer_heap::clear(self_held_timer** given_up) noexcept {
   lock_.lock();
-  each([](timer_node* t, std::int64_t) { t->heap.store(nullptr, std::memory_order_release); });
+  each([given_up](timer_node* t, std::int64_t) {
+    // As long as it names this heap, whoever stops it comes for our lock and does not free it.
+    auto* held = t->holds_itself ? static_cast<self_held_timer*>(t) : nullptr;
+    if (held != nullptr && held->give_up(held)) {
+      held->next_given_up = std::exchange(*given_up, held);
+    }
+    t->heap.store(nullptr, std::memory_order_release);
+  });
   drop_all();
   lock_.unlock();
 }

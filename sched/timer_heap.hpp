@@ -42,8 +42,9 @@ class timer_heap {
   /// Locks both, this one first: only ever towards the same heap, which itself is never emptied so.
   [[nodiscard]] bool move_to(timer_heap& other) noexcept;
 
-  /// Disarms everything without firing (the runtime has stopped).
-  void clear() noexcept;
+  /// Disarms everything without firing (the runtime has stopped). Those that the caller is to let
+  /// go are added to a list.
+  void clear(self_held_timer** given_up) noexcept;
 
   [[nodiscard]] std::int64_t next_when() const noexcept {
     return next_when_.load(std::memory_order_acquire);

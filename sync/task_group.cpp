@@ -16,8 +16,12 @@ group_core::group_core(const weft::context& parent, bool cancel_on_failure,
 group_core::~group_core() {
   if (std::uncaught_exceptions() > uncaught_) scope_.cancel();
   tasks_.wait();
-  if (!exception_) return;
-  report_stray_exception(cancel_on_failure_ ? "task_group" : "supervisor", site_, exception_);
+  if (exception_) report(exception_);
+}
+
+// An exception that no wait rethrows.
+void group_core::report(const std::exception_ptr& x) noexcept {
+  report_stray_exception(cancel_on_failure_ ? "task_group" : "supervisor", site_, x);
 }
 
 void group_core::set_limit(std::size_t n) {
@@ -74,6 +78,18 @@ void group_core::fail(std::error_code e, std::exception_ptr x) noexcept {
   if (!exception_) exception_.swap(x);
   lock_.unlock();
   if (first && cancel_on_failure_) scope_.cancel(e);
+  if (x) report(x);
+}
+
+// The end of a runtime has come before that of a task. The context is left alone: cancelling runs
+// the callbacks on it, and those may wait for fibers that are gone as well.
+void group_core::cut_off() noexcept {
+  lock_.lock();
+  if (!failed_) {
+    failed_ = true;
+    error_ = make_error_code(errc::canceled);
+  }
+  lock_.unlock();
 }
 
 // Once no task runs.

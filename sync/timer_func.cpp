@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // after_func(d, fn): a timer whose firing starts a fiber. `state` decides between running and
-// stopping. The armed timer holds a reference, which the fiber gives back after the run, or the
-// stop.
+// stopping, by the handle or by the end of the runtime. The armed timer holds a reference, which
+// whoever stops it gives back, or the fiber: after the run, or when it is abandoned before it has
+// begun.
 #include <utility>
 
 #include <weft/detail/fatal.hpp>
@@ -25,18 +26,17 @@ void unref(timer_func* t) noexcept {
   t->destroy(t);
 }
 
-// Holds the timer's reference: a run that ends before the fiber has started destroys it.
-class held_timer {
+/// What the fiber runs; it holds the timer's reference.
+class firing {
  public:
-  explicit held_timer(timer_func* counted) noexcept : t_(counted) {}
-  held_timer(held_timer&& o) noexcept : t_(std::exchange(o.t_, nullptr)) {}
-  ~held_timer() {
+  explicit firing(timer_func* t) noexcept : t_(t) {}
+  firing(firing&& o) noexcept : t_(std::exchange(o.t_, nullptr)) {}
+  ~firing() {
     if (t_ == nullptr) return;
     static_cast<void>(timer_stop(t_));  // the heap may still be on its way out of fire()
     unref(t_);
   }
-
-  void operator()() { t_->run(t_); }
+  void operator()() const { t_->run(t_); }
 
  private:
   timer_func* t_;
@@ -46,13 +46,20 @@ class held_timer {
 void fire(timer_node* n, std::int64_t /*now*/) noexcept {
   auto* t = static_cast<timer_func*>(n);
   if (!decide(t, fired)) return;
-  held_timer held(t);  // out here: not destroyed under the lock on the way to fatal
+  firing f(t);  // out here: not destroyed under the lock on the way to fatal
   try {
-    fiber_start(fiber_make(std::move(held), t->site, nullptr));
+    fiber_start(fiber_make(std::move(f), t->site, nullptr));
   } catch (...) {
     fatal("out of memory while starting an after_func");
   }
 }
+
+/// The runtime ends before it was due; under the heap's lock.
+bool give_up(self_held_timer* held) noexcept {
+  return decide(static_cast<timer_func*>(held), stopped);
+}
+
+void let_go(self_held_timer* held) noexcept { unref(static_cast<timer_func*>(held)); }
 
 bool stop(void* self) noexcept {
   auto* t = static_cast<timer_func*>(self);
@@ -77,6 +84,8 @@ void timer_func_free(void* p, std::size_t size, std::size_t align) noexcept {
 after_func_handle timer_func_start(timer_func* t, std::int64_t when, const void* site) {
   t->site = site;
   t->timer_node::fire = &fire;
+  t->give_up = &give_up;
+  t->let_go = &let_go;
   t->refs.store(2, std::memory_order_relaxed);  // the handle's and the timer's
   ledger_add(account_kind::timer, site);
   after_func_handle handle(t, &operations);

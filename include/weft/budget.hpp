@@ -14,7 +14,8 @@
 // N counts fibers that the budget has started and that have not ended; the caller is not one of
 // them. A place is free again when a fiber's function has returned and is destroyed. For fibers and
 // plain threads; what runs inline runs on the caller's stack, so an adaptive recursion needs as
-// much of it as an ordinary one. A budget goes before its runtime, as a task_group does.
+// much of it as an ordinary one. Fibers that the end of their runtime has cut off count as ended:
+// neither wait() nor the destructor of a budget that outlives a runtime waits for them.
 #pragma once
 
 #include <atomic>
@@ -30,6 +31,7 @@
 #include <weft/context.hpp>
 #include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
+#include <weft/detail/counted_closure.hpp>
 #include <weft/detail/runtime_hooks.hpp>
 #include <weft/detail/spawn.hpp>
 #include <weft/detail/spin_lock.hpp>
@@ -140,6 +142,7 @@ class budget {
 
  private:
   friend struct detail::budget_access;
+  friend class detail::counted_place<budget>;
 
   enum class verdict : std::uint8_t { fiber, here, refused, no_runtime };
 
@@ -174,16 +177,10 @@ class budget {
       case verdict::fiber:
         break;
     }
-    struct undo {
-      budget* b;
-      ~undo() {
-        if (b != nullptr) b->leave();
-      }
-    } u{this};
+    // (If it cannot be made, its place is given back on the way out.)
     detail::fiber_core* g = detail::fiber_make(
         task<std::decay_t<F>>(this, ctx, std::forward<F>(*detail::launder_ptr(&fn))),
         detail::site_of(where), nullptr);
-    u.b = nullptr;
     detail::fiber_start(g);
     return {};
   }
@@ -202,32 +199,17 @@ class budget {
   std::exception_ptr exception_;
 };
 
-/// fn and its context are destroyed before leave(): what they owned is gone when wait() returns,
-/// and the place is free only then.
 template <class F>
-struct budget::task {
-  struct parts {
-    [[no_unique_address]] detail::context_for<F> ctx;
-    F fn;
-  };
-  budget* owner;  // null once it has run
-  union {
-    parts p;
-  };
+struct budget::task : detail::counted_closure {
+  // Given back last: what the others owned is gone when wait() returns, and it is free only then.
+  detail::counted_place<budget> place;
+  [[no_unique_address]] detail::context_for<F> ctx;
+  F fn;
 
   template <class G>
-  task(budget* b, const weft::context& c, G&& f)
-      : owner(b), p{detail::context_for<F>(c), std::forward<G>(f)} {}
-  task(task&& o) noexcept(std::is_nothrow_move_constructible_v<F>)
-      : owner(o.owner), p{std::move(o.p.ctx), std::move(o.p.fn)} {}
-  ~task() {
-    if (owner != nullptr) p.~parts();
-  }
-  void operator()() {
-    owner->run(p.fn, std::as_const(p.ctx));
-    p.~parts();
-    std::exchange(owner, nullptr)->leave();
-  }
+  task(budget* b, const weft::context& c, G&& f) : place(b), ctx(c), fn(std::forward<G>(f)) {}
+  void operator()() { place->run(fn, std::as_const(ctx)); }
+  void cut_off(bool /*begun*/) noexcept {}
 };
 
 namespace detail {

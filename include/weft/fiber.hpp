@@ -210,7 +210,7 @@ struct async_closure {
     auto* self = closure_of<async_closure>(g);
     if (op == entry_op::run) {
       self->run();
-    } else {
+    } else if (op == entry_op::destroy) {
       self->~async_closure();
     }
   }

@@ -21,8 +21,10 @@
 // A call takes two heap blocks, joining one takes none. From fibers and plain threads, mixed. The
 // destructor waits for calls that all their callers have left. Hash and Equal must not throw.
 //
-// A flight that outlives a runtime must be idle when that ends (options.drain): a call that is cut
-// off there is under way for ever, for the destructor, too.
+// A call that the end of its runtime has cut off is over: the next one with its key starts afresh,
+// and the destructor does not wait for it. Threads that wait for it then get a std::system_error
+// (errc::canceled) if it was begun with a context; for one of the plain form, whose frames are left
+// behind with all that was to happen in them, they wait for ever, or until their context is done.
 #pragma once
 
 #include <atomic>
@@ -34,14 +36,19 @@
 #include <mutex>
 #include <optional>
 #include <source_location>
+#include <system_error>
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
 
 #include <weft/chan.hpp>
 #include <weft/context.hpp>
+#include <weft/detail/callable.hpp>
 #include <weft/detail/config.hpp>
+#include <weft/detail/counted_closure.hpp>
 #include <weft/detail/park.hpp>
+#include <weft/detail/runtime_hooks.hpp>
+#include <weft/detail/spawn.hpp>
 #include <weft/error.hpp>
 #include <weft/latch.hpp>
 #include <weft/mutex.hpp>
@@ -55,6 +62,10 @@ template <class F, class V, class... Args>
 concept flight_task =
     std::invocable<F&, Args...> &&
     (std::is_void_v<V> || std::convertible_to<std::invoke_result_t<F&, Args...>, V>);
+
+/// The same of a copy of it, which is what a fiber runs.
+template <class F, class V, class... Args>
+concept held_flight_task = held_function<F, Args...> && flight_task<std::decay_t<F>, V, Args...>;
 
 }  // namespace detail
 
@@ -89,8 +100,7 @@ class singleflight {
   /// The same, at most until ctx is done: then its error, and the call goes on for the others. fn
   /// takes nothing or a context. errc::no_runtime where there is none to run it.
   template <class F>
-    requires detail::flight_task<std::decay_t<F>, V> ||
-             detail::flight_task<std::decay_t<F>, V, const context&>
+    requires detail::held_flight_task<F, V> || detail::held_flight_task<F, V, const context&>
   [[nodiscard]] WEFT_INLINE result<std::pair<value_type, bool>> do_(
       const context& ctx, const K& key, F&& fn,
       std::source_location where = std::source_location::current()) {
@@ -112,7 +122,7 @@ class singleflight {
       }
     }
     if (const result<void> r = c->over.wait(ctx); !r) {
-      leave(*c);
+      give_up(*c);
       return failure(r.error());
     }
     return c->result();
@@ -120,21 +130,25 @@ class singleflight {
 
   /// Who asks from now on starts a new call; the one under way goes on for those who wait for it.
   void forget(const K& key) {
+    std::shared_ptr<call> forgotten;  // goes after the lock
     const std::lock_guard lock(mutex_);
-    if (auto it = calls_.find(key); it != calls_.end()) forget(*it->second);
+    if (auto it = calls_.find(key); it != calls_.end()) forget(*(forgotten = it->second));
   }
 
   /// How many callers the call for `key` has now; 0: none is under way.
   [[nodiscard]] std::size_t callers(const K& key) const {
     const std::lock_guard lock(mutex_);
     auto it = calls_.find(key);
-    return it == calls_.end() ? 0 : it->second->callers;
+    return it == calls_.end() || it->second->is_cut_off() ? 0 : it->second->callers;
   }
 
  private:
+  friend class detail::counted_place<singleflight>;
+
   /// One call. `value`, `error` and `shared` are written before `over` opens, and not after.
   struct call {
     latch over{1};
+    detail::runtime_mark home;  // of the first caller
     std::optional<value_type> value;
     std::exception_ptr error;
     bool shared = false;
@@ -152,15 +166,34 @@ class singleflight {
       if (shared) return {*std::as_const(value), true};
       return {*std::move(value), false};  // nobody else has a claim to it
     }
+
+    /// Of one that is listed: it will not end any more, or was told that it will not.
+    [[nodiscard]] bool is_cut_off() const { return over.try_wait() || detail::has_ended(home); }
+
+    /// Its fiber will not run (on).
+    void cut_off() {
+      if (over.try_wait()) return;
+      try {
+        throw std::system_error(make_error_code(errc::canceled), "weft::singleflight: cut off");
+      } catch (...) {
+        error = std::current_exception();
+      }
+      over.count_down();
+    }
   };
 
   // --- mutex_ held
 
-  /// The call under way, with us as one more caller; or null.
-  [[nodiscard]] std::shared_ptr<call> join(const K& key) {
+  /// The call under way, with us as one more caller; or null. One that was cut off is forgotten.
+  [[nodiscard]] std::shared_ptr<call> join(const K& key, std::shared_ptr<call>& forgotten) {
     auto it = calls_.find(key);
     if (it == calls_.end()) return nullptr;
     call& c = *it->second;
+    if (c.is_cut_off()) {
+      forgotten = it->second;
+      forget(c);
+      return nullptr;
+    }
     if (c.runner.load(std::memory_order_relaxed) == detail::current_fiber()) {
       throw logic_error("weft::singleflight: the call for this key would wait for itself");
     }
@@ -170,6 +203,7 @@ class singleflight {
   }
   [[nodiscard]] std::shared_ptr<call> begin(const K& key) {
     auto c = std::make_shared<call>();
+    c->home = detail::current_runtime_mark();
     c->listed = &calls_.emplace(key, c).first->first;
     return c;
   }
@@ -185,31 +219,19 @@ class singleflight {
   WEFT_INLINE void start(const std::shared_ptr<call>& c, const context& ctx, F&& fn,
                          const std::source_location& where) {
     using function = std::decay_t<F>;
-    if constexpr (detail::flight_task<function, V>) {
-      strays_.go(
-          [this, c, f = std::optional<function>(std::forward<F>(fn))]() mutable {
-            carry_out(*c, [&f]() -> V {
-              const finally_reset<function> end{f};
-              return invoke_as_v(*f);
-            });
-          },
-          where);
-    } else {
+    if constexpr (!detail::flight_task<function, V>) {
       c->scope.emplace(with_cancel(without_cancel(ctx, where), where));
-      strays_.go(
-          [this, c, f = std::optional<function>(std::forward<F>(fn))]() mutable {
-            carry_out(*c, [&f, &inside = std::as_const(c->scope->ctx)]() -> V {
-              const finally_reset<function> end{f};
-              return invoke_as_v(*f, inside);
-            });
-          },
-          where);
     }
+    strays_.add(1);  // (if its fiber cannot be made, its place is given back on the way out)
+    detail::fiber_core* g = detail::fiber_make(stray<function>(this, c, std::forward<F>(fn)),
+                                               detail::site_of(where), nullptr);
+    detail::fiber_start(g);
   }
 
   [[nodiscard]] std::pair<std::shared_ptr<call>, bool> join_or_begin(const K& key) {
+    std::shared_ptr<call> forgotten;  // goes after the lock
     const std::lock_guard lock(mutex_);
-    if (auto c = join(key)) return {std::move(c), false};
+    if (auto c = join(key, forgotten)) return {std::move(c), false};
     return {begin(key), true};
   }
 
@@ -241,7 +263,7 @@ class singleflight {
   }
 
   /// One caller has had enough. Nobody left: fn is asked to end, and newcomers do not join it.
-  void leave(call& c) {
+  void give_up(call& c) {
     bool last = false;
     {
       const std::lock_guard lock(mutex_);
@@ -266,6 +288,38 @@ class singleflight {
     std::optional<F>& f;
     ~finally_reset() { f.reset(); }
   };
+
+  /// What the fiber of a call with a context runs.
+  template <class F>
+  struct stray : detail::counted_closure {
+    detail::counted_place<singleflight> place;
+    std::shared_ptr<call> c;  // null once it is over
+    std::optional<F> fn;
+
+    template <class G>
+    stray(singleflight* flights, const std::shared_ptr<call>& of, G&& f)
+        : place(flights), c(of), fn(std::in_place, std::forward<G>(f)) {}
+
+    void operator()() {
+      place->carry_out(*c, [this]() -> V {
+        const finally_reset<F> end{fn};
+        if constexpr (detail::flight_task<F, V>) {
+          return invoke_as_v(*fn);
+        } else {
+          return invoke_as_v(*fn, std::as_const(c->scope->ctx));
+        }
+      });
+      c.reset();
+    }
+    void cut_off(bool begun) noexcept {
+      if (!begun) fn.reset();  // as above: before its callers go on
+      if (c != nullptr) c->cut_off();
+      c.reset();
+    }
+  };
+
+  /// Of a stray.
+  void leave() noexcept { strays_.done(); }
 
   mutable mutex mutex_;
   std::unordered_map<K, std::shared_ptr<call>, Hash, Equal> calls_;

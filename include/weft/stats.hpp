@@ -64,9 +64,11 @@ struct runtime_stats {
 
 /// Of the caller's (or the default) runtime; object counts are of the process. Without a runtime
 /// the scheduler's part is zero. From any thread; figures are exact when nothing changes meanwhile.
+/// For a look now and then: it walks all fibers, and asks the kernel what of the stacks is in
+/// memory, which takes 30 us for each 64 MiB of them (1,024 of the default size).
 [[nodiscard]] WEFT_EXPORT runtime_stats stats();
 
-/// Live fibers of the caller's (or the default) runtime.
+/// Live fibers of the caller's (or the default) runtime: a few counters, for any loop.
 [[nodiscard]] WEFT_EXPORT std::int64_t num_fibers();
 
 /// Readable, one figure a line.

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tasks that belong together (errgroup): the first failure cancels the others and is what wait()
 // tells. The group's tasks never outlive it: the destructor joins, and cancels first when it is run
-// by an exception. An exception of a task that wait() has not rethrown by then goes to the panic
-// handler (as not fatal) or, without one, to the log.
+// by an exception. Of the exceptions of its tasks wait() rethrows the first; one that comes while
+// another is still to be rethrown, and one that nobody waited for, goes to the panic handler (as
+// not fatal) or, without one, to the log.
+//
+// Tasks that the end of their runtime has cut off count as ended, with errc::canceled for an error:
+// neither wait() nor the destructor of a group that outlives a runtime waits for them.
 #pragma once
 
 #include <concepts>
@@ -17,6 +21,8 @@
 
 #include <weft/context.hpp>
 #include <weft/detail/callable.hpp>
+#include <weft/detail/counted_closure.hpp>
+#include <weft/detail/spawn.hpp>
 #include <weft/semaphore.hpp>
 #include <weft/wait_group.hpp>
 
@@ -66,16 +72,19 @@ class group_core {
   WEFT_EXPORT void enter();
   [[nodiscard]] WEFT_EXPORT result<void> enter(const weft::context& ctx);
   [[nodiscard]] WEFT_EXPORT bool try_enter();
-  WEFT_EXPORT void leave() noexcept;
-  WEFT_EXPORT void fail(std::error_code e, std::exception_ptr x) noexcept;
-
   template <class F>
   WEFT_INLINE void start(F&& fn, const std::source_location& where);
 
  private:
+  friend class counted_place<group_core>;
   template <class F>
   struct task;
+
+  WEFT_EXPORT void leave() noexcept;
+  WEFT_EXPORT void fail(std::error_code e, std::exception_ptr x) noexcept;
+  WEFT_EXPORT void cut_off() noexcept;
   void count_in();
+  void report(const std::exception_ptr& x) noexcept;
   [[nodiscard]] std::error_code outcome();
 
   cancelable_context scope_;
@@ -92,33 +101,27 @@ class group_core {
 };
 
 template <class F>
-struct group_core::task {
-  group_core* group;  // null once it has run
-  union {
-    F fn;  // destroyed before leave(): what it owned is gone when wait() returns
-  };
+struct group_core::task : counted_closure {
+  counted_place<group_core> place;  // given back last: what fn owned is gone when wait() returns
+  F fn;
 
   template <class G>
-  task(group_core* g, G&& f) : group(g), fn(std::forward<G>(f)) {}
-  task(task&& o) noexcept(std::is_nothrow_move_constructible_v<F>)
-      : group(o.group), fn(std::move(o.fn)) {}
-  ~task() {
-    if (group != nullptr) fn.~F();
-  }
+  task(group_core* g, G&& f) : place(g), fn(std::forward<G>(f)) {}
 
   void operator()() {
     // Noted, then rethrown by wait(): a task of a group does not end the process.
     try {
       run();
     } catch (...) {
-      group->fail(make_error_code(errc::canceled), std::current_exception());
+      place->fail(make_error_code(errc::canceled), std::current_exception());
     }
-    fn.~F();
-    std::exchange(group, nullptr)->leave();
+  }
+  void cut_off(bool /*begun*/) noexcept {
+    if (place.owner() != nullptr) place->cut_off();
   }
   void run() {
     if constexpr (task_of<F, const weft::context&>) {
-      note([this]() -> decltype(auto) { return std::invoke(fn, group->context()); });
+      note([this]() -> decltype(auto) { return std::invoke(fn, place->context()); });
     } else {
       note([this]() -> decltype(auto) { return std::invoke(fn); });
     }
@@ -129,25 +132,19 @@ struct group_core::task {
     if constexpr (std::is_void_v<R>) {
       call();
     } else if constexpr (std::same_as<R, std::error_code>) {
-      if (const std::error_code e = call()) group->fail(e, nullptr);
+      if (const std::error_code e = call()) place->fail(e, nullptr);
     } else {
-      if (const R r = call(); !r) group->fail(r.error(), nullptr);
+      if (const R r = call(); !r) place->fail(r.error(), nullptr);
     }
   }
 };
 
+/// The task is counted already. (If it cannot be made, its place is given back on the way out.)
 template <class F>
 WEFT_INLINE void group_core::start(F&& fn, const std::source_location& where) {
-  struct undo {
-    group_core* group;
-    ~undo() {
-      if (group != nullptr) group->leave();
-    }
-  } u{this};
   fiber_core* g =
       fiber_make(task<std::decay_t<F>>(this, std::forward<F>(fn)), site_of(where), nullptr);
-  u.group = nullptr;
-  fiber_start(g);
+  fiber_start(g);  // (of what was moved nothing is left here)
 }
 
 }  // namespace detail

@@ -172,7 +172,7 @@ namespace detail {
 [[nodiscard]] WEFT_EXPORT recv_chan<time_point> after_ns(std::int64_t d, const void* site);
 
 /// A timer that starts a fiber, with the closure behind it (sync/timer_func.cpp).
-struct timer_func : timer_node {
+struct timer_func : self_held_timer {
   std::atomic<std::uint32_t> refs{1};
   std::atomic<std::uint32_t> state{0};
   const void* site = nullptr;
@@ -200,6 +200,8 @@ template <class Rep, class Period>
 }
 
 /// Runs `fn` in a fiber of its own after `d`. Dropping the handle stops it; detach() lets it run.
+/// Where its runtime ends before that, it is not run, but destroyed, by the thread that ends the
+/// runtime or with the handle.
 template <class Rep, class Period, detail::held_function F>
 [[nodiscard]] after_func_handle after_func(
     std::chrono::duration<Rep, Period> d, F&& fn,

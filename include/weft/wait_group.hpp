@@ -52,7 +52,8 @@ class wait_group {
   }
   [[nodiscard]] result<void> wait(const context& ctx) { return wait_until(detail::node_of(ctx)); }
 
-  /// add(1), and a fiber that runs fn and then calls done().
+  /// add(1), and a fiber that runs fn and then calls done(). One that the end of its runtime has
+  /// cut off never does: wait for groups that outlive a runtime before that, or take a task_group.
   template <detail::held_function F>
   WEFT_INLINE void go(F&& fn, std::source_location where = std::source_location::current()) {
     add(1);

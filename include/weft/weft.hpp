@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Everything. The HTTP server is there where weft was built with it (WEFT_HTTP): an installation
-// without it has no <weft/http.hpp>.
+// Everything. The HTTP server is there where weft was built with it: an installation without it has
+// no <weft/http.hpp>, and a project that weft is built in gets WEFT_HTTP=0 from weft's target.
 #pragma once
 
 #include <weft/arena.hpp>
@@ -39,6 +39,6 @@
 #include <weft/wait_group.hpp>
 #include <weft/worker_pool.hpp>
 
-#if __has_include(<weft/http.hpp>)
+#if (!defined(WEFT_HTTP) || WEFT_HTTP) && __has_include(<weft/http.hpp>)
 #include <weft/http.hpp>
 #endif

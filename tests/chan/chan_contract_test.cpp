@@ -57,14 +57,14 @@ void parked_senders_keep_their_values(bool fibers) {
   auto c = make_chan<T>();
   auto [ctx, cancel] = weft::with_cancel(weft::background());
   crew others(fibers);
-  others.start([&, &ctx = ctx] {
+  others.start([&, &until = ctx] {
     T v = make<T>(1);
-    EXPECT_EQ(c.send(ctx, std::move(v)).error(), weft::errc::canceled);
+    EXPECT_EQ(c.send(until, std::move(v)).error(), weft::errc::canceled);
     EXPECT_EQ(value_of(v), 1);
   });
-  others.start([&, &ctx = ctx] {
+  others.start([&, &until = ctx] {
     T v = make<T>(2);
-    EXPECT_EQ(weft::select(weft::on_send(c, std::move(v)), weft::on_done(ctx)), 1U);
+    EXPECT_EQ(weft::select(weft::on_send(c, std::move(v)), weft::on_done(until)), 1U);
     EXPECT_EQ(value_of(v), 2);
   });
   yield_until([&] { return parked_senders(c) == 2; });
@@ -154,7 +154,7 @@ TEST_P(ChanContract, CloseIsSeenByEveryParkedReceivingForm) {
       EXPECT_EQ(got, std::nullopt);
     });
     auto [ctx, cancel] = weft::with_cancel(weft::background());
-    others.start([=, &ctx = ctx] { EXPECT_EQ(c.recv(ctx).error(), weft::errc::closed); });
+    others.start([=, &until = ctx] { EXPECT_EQ(c.recv(until).error(), weft::errc::closed); });
     yield_until([&] { return parked_receivers(c) == 6; });
     c.close();
     others.join();
@@ -216,14 +216,14 @@ TEST_P(ChanContract, ReceiversOfAllFormsStandInOneLine) {
       yield_until([&] { return parked_receivers(c) == parked; });
     };
     park([&] { got[0] = *c.recv(); });
-    park([&, &ctx = ctx] { got[1] = c.recv(ctx).value_or(-1); });
+    park([&, &until = ctx] { got[1] = c.recv(until).value_or(-1); });
     park([&] {
       (void)weft::select(weft::on_recv(c, [&](std::optional<int> v) { got[2] = *v; }),
                          weft::on_timeout(1h));
     });
     park([&] { got[3] = *c.recv_for(1h); });
-    park([&, &ctx = ctx] {
-      (void)weft::select(weft::on_done(ctx, [&] { got[4] = -1; }),
+    park([&, &until = ctx] {
+      (void)weft::select(weft::on_done(until, [&] { got[4] = -1; }),
                          weft::on_recv(c, [&](std::optional<int> v) { got[4] = *v; }));
     });
     park([&] {
@@ -254,7 +254,7 @@ TEST_P(ChanContract, SendersOfAllFormsStandInOneLine) {
         yield_until([&] { return parked_senders(c) == parked; });
       };
       park([=] { c.send(std::make_unique<int>(1)); });
-      park([=, &ctx = ctx] { EXPECT_FALSE(c.send(ctx, std::make_unique<int>(-1))); });
+      park([=, &until = ctx] { EXPECT_FALSE(c.send(until, std::make_unique<int>(-1))); });
       park([=] { EXPECT_TRUE(c.send_for(1h, std::make_unique<int>(2))); });
       park([=] {
         (void)weft::select(weft::on_timeout(1h), weft::on_send(c, std::make_unique<int>(3)));

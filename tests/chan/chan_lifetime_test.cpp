@@ -138,12 +138,12 @@ TEST_P(ChanLifetime, AContextInTheFrameOfAWaitEndsWithIt) {
     for (int i = 0; i < scaled(in_fibers() ? 2000 : 200); ++i) {
       auto [parent, cancel] = weft::with_cancel(weft::background());
       crew peer(in_fibers());
-      peer.start([&, &parent = parent] {
-        const weft::scoped_context own(parent, std::chrono::microseconds(i % 40));
+      peer.start([&, &above = parent] {
+        const weft::scoped_context own(above, std::chrono::microseconds(i % 40));
         (void)c.recv(own);
       });
-      peer.start([&, &parent = parent] {
-        const weft::scoped_context own(parent);
+      peer.start([&, &above = parent] {
+        const weft::scoped_context own(above);
         (void)weft::select(weft::on_send(c, i), weft::on_done(own));
       });
       if (i % 4 != 0) weft::yield();

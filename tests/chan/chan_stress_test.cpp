@@ -203,9 +203,9 @@ TEST_P(ChanStress, CancelRacesValue) {
       std::atomic<int> sent{0};
       std::atomic<int> received{0};
       crew crowd(in_fibers());
-      crowd.start([&, &ctx = ctx] { received += c.recv(ctx).has_value() ? 1 : 0; });
-      crowd.start([&, &ctx = ctx] { sent += c.send(ctx, i).has_value() ? 1 : 0; });
-      crowd.start([&, &cancel = cancel] { cancel(); });
+      crowd.start([&, &until = ctx] { received += c.recv(until).has_value() ? 1 : 0; });
+      crowd.start([&, &until = ctx] { sent += c.send(until, i).has_value() ? 1 : 0; });
+      crowd.start([&, &stop = cancel] { stop(); });
       crowd.join();
       ASSERT_EQ(sent, received);
     }

@@ -193,7 +193,7 @@ TEST_P(SelectContract, AParkedListIsWokenByEachKindOfCase) {
     crew other(in_fibers());
     auto next = make_chan<weft::unit>();
     const auto parked = [=] { return parked_receivers(in) == 1 && parked_senders(out) == 1; };
-    other.start([=, &cancel = cancel] {
+    other.start([=, &stop = cancel] {
       yield_until(parked);
       in.send(std::make_unique<int>(1));
       yield_until(parked);
@@ -202,7 +202,7 @@ TEST_P(SelectContract, AParkedListIsWokenByEachKindOfCase) {
       in.close();
       (void)next.recv();
       yield_until([&] { return parked_senders(out) == 1; });
-      cancel();
+      stop();
       (void)next.recv();
       yield_until([&] { return parked_senders(out) == 1; });
       out.close();

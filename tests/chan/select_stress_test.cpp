@@ -155,13 +155,14 @@ TEST_P(SelectStress, ExactBooksUnderCloseTimeoutAndCancel) {
       std::atomic<int> received{0};
       crew crowd(in_fibers());
       for (int s = 0; s < 3; ++s) {
-        crowd.start([&, &ctx = ctx] {
+        crowd.start([&, &until = ctx] {
           for (int i = 0; i < 40; ++i) {
             auto va = std::make_unique<int>(i);
             auto vb = std::make_unique<int>(i);
             try {
-              const std::size_t k = select(on_send(a, std::move(va)), on_send(b, std::move(vb)),
-                                           on_done(ctx), on_timeout(std::chrono::microseconds(i)));
+              const std::size_t k =
+                  select(on_send(a, std::move(va)), on_send(b, std::move(vb)), on_done(until),
+                         on_timeout(std::chrono::microseconds(i)));
               if (k < 2) ++sent;
               EXPECT_EQ(va == nullptr, k == 0);
               EXPECT_EQ(vb == nullptr, k == 1);
@@ -172,7 +173,7 @@ TEST_P(SelectStress, ExactBooksUnderCloseTimeoutAndCancel) {
             }
           }
         });
-        crowd.start([&, &ctx = ctx] {
+        crowd.start([&, &until = ctx] {
           for (;;) {
             bool ended = false;
             const auto take = [&](std::optional<move_only> v) {
@@ -183,18 +184,18 @@ TEST_P(SelectStress, ExactBooksUnderCloseTimeoutAndCancel) {
               }
             };
             const std::size_t k =
-                select(on_recv(b, take), on_recv(a, take), on_done(ctx), on_timeout(5us));
+                select(on_recv(b, take), on_recv(a, take), on_done(until), on_timeout(5us));
             if (ended || k == 2) return;
           }
         });
       }
-      crowd.start([&, &cancel = cancel] {
+      crowd.start([&, &stop = cancel] {
         for (int i = 0; i < 20 + round % 20; ++i) weft::yield();
         if (round % 2 == 0) {
           a.close();
           b.close();
         } else {
-          cancel();
+          stop();
         }
       });
       crowd.join();

@@ -157,9 +157,9 @@ TEST_P(Select, DoneWakesAndIsReadyWhenDone) {
     auto a = make_chan<int>();
     auto [ctx, cancel] = weft::with_cancel(weft::background());
     crew others(in_fibers());
-    others.start([&, &ctx = ctx] {
+    others.start([&, &until = ctx] {
       bool ran = false;
-      EXPECT_EQ(select(on_recv(a, [] {}), on_done(ctx, [&] { ran = true; })), 1U);
+      EXPECT_EQ(select(on_recv(a, [] {}), on_done(until, [&] { ran = true; })), 1U);
       EXPECT_TRUE(ran);
     });
     yield_until([&] { return parked_receivers(a) == 1; });

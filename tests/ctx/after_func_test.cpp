@@ -3,11 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <memory>
 #include <stop_token>
 #include <string>
 #include <weft/chan.hpp>
 #include <weft/context.hpp>
 #include <weft/fiber.hpp>
+#include <weft/run.hpp>
+#include <weft/stats.hpp>
 
 #include "tests/chan/support.hpp"
 
@@ -128,7 +131,7 @@ TEST_P(AfterFunc, StopRacesCancelStress) {
         ran.send({});
       });
       crew other(in_fibers());
-      other.start([&, &cancel = cancel] { cancel(); });
+      other.start([&, &stop = cancel] { stop(); });
       if (handle.stop()) {
         ++stops;
       } else {
@@ -145,6 +148,35 @@ TEST(AfterFuncWithoutRuntime, RunsInTheCancellingThread) {
   auto handle = after_func(ctx, [&] { ran = true; });
   cancel();
   EXPECT_TRUE(ran);
+}
+
+// Its fiber is queued when the main fiber returns, and does not begin any more. (Nearly always: a
+// round in which it does is void.)
+TEST(AfterFuncAtTheEnd, WhatHasNotBegunIsDestroyed) {
+  const auto owned = std::make_shared<int>(1);
+  const auto before = weft::stats().live.contexts;
+  for (int round = 0; round < 20; ++round) {
+    weft::run(weft::options{.procs = 1}, [&] {
+      auto [ctx, cancel] = with_cancel(background());
+      after_func(ctx, [owned] {}).detach();
+      cancel();
+    });
+    EXPECT_EQ(owned.use_count(), 1);
+    EXPECT_EQ(weft::stats().live.contexts, before);
+  }
+}
+
+// The same of the fiber that cancels what lies below a context whose deadline has passed.
+TEST(AfterFuncAtTheEnd, ADeadlineThatPassedLastLeavesNothing) {
+  const auto before = weft::stats().live.contexts;
+  for (int round = 0; round < 20; ++round) {
+    weft::run(weft::options{.procs = 1}, [] {
+      auto [above, cancel_above] = with_timeout(background(), 200us);
+      auto [below, cancel_below] = with_cancel(above);
+      while (!above.err()) weft::yield();
+    });
+    EXPECT_EQ(weft::stats().live.contexts, before);
+  }
 }
 
 TEST_P(AfterFunc, AStopTokenCancelsAContext) {

@@ -89,22 +89,22 @@ TEST_P(ContextStress, BirthsDuringACancellation) {
       auto [parent, cancel] = with_cancel(background());
       crew crowd(in_fibers());
       for (int i = 0; i < 3; ++i) {
-        crowd.start([&, &parent = parent] {
+        crowd.start([&, &above = parent] {
           for (int k = 0; k < 20; ++k) {
-            auto [child, cancel_child] = with_cancel(parent);
+            auto [child, cancel_child] = with_cancel(above);
             auto [timed, cancel_timed] = with_timeout(child, 1h);
             weft::scoped_context scoped(timed);
             const context copy = scoped;
-            if (parent.err()) {
-              EXPECT_EQ(parent.cause(), why);
+            if (above.err()) {
+              EXPECT_EQ(above.cause(), why);
             }
           }
-          auto [last, cancel_last] = with_cancel(parent);
+          auto [last, cancel_last] = with_cancel(above);
           (void)last.done().recv();
           EXPECT_EQ(last.cause(), why);
         });
       }
-      crowd.start([&, &cancel = cancel] { cancel(why); });
+      crowd.start([&, &stop = cancel] { stop(why); });
       crowd.join();
     }
   });
@@ -117,11 +117,11 @@ TEST_P(ContextStress, FramesEndWhileTheParentIsCancelled) {
       auto [parent, cancel] = with_cancel(background());
       crew crowd(in_fibers());
       for (int i = 0; i < 3; ++i) {
-        crowd.start([&, &parent = parent] {
+        crowd.start([&, &above = parent] {
           for (int k = 0; k < 10; ++k) {
             context copy;
             {
-              weft::scoped_context s(parent, std::chrono::microseconds(k));
+              weft::scoped_context s(above, std::chrono::microseconds(k));
               if (k % 2 == 0) copy = s;
               const weft::scoped_context inner(s);
               EXPECT_FALSE(inner.err() && !s.err());
@@ -132,7 +132,7 @@ TEST_P(ContextStress, FramesEndWhileTheParentIsCancelled) {
           }
         });
       }
-      crowd.start([&, &cancel = cancel] { cancel(); });
+      crowd.start([&, &stop = cancel] { stop(); });
       crowd.join();
     }
   });
@@ -169,7 +169,7 @@ TEST_P(ContextStress, DestroyedTheMomentTheEndIsSeen) {
       {
         auto [parent, cancel] = with_cancel(background());
         auto owned = std::make_unique<weft::scoped_context>(parent);
-        peers.start([&, &cancel = cancel] { cancel(); });
+        peers.start([&, &stop = cancel] { stop(); });
         await_end(*owned, i);
         owned.reset();
         peers.join();
@@ -197,10 +197,10 @@ TEST_P(ContextStress, DeadlinesRaceCancels) {
       auto [ctx, cancel] = with_timeout(parent, std::chrono::microseconds(round % 60));
       auto [child, cancel_child] = with_cancel(ctx);
       crew crowd(in_fibers());
-      crowd.start([&, &child = child] { EXPECT_TRUE(nil.recv(child).error()); });
-      crowd.start([&, &ctx = ctx] {
-        (void)weft::select(weft::on_done(ctx), weft::on_recv(nil, [] {}));
-        EXPECT_TRUE(ctx.err());
+      crowd.start([&, &below = child] { EXPECT_TRUE(nil.recv(below).error()); });
+      crowd.start([&, &until = ctx] {
+        (void)weft::select(weft::on_done(until), weft::on_recv(nil, [] {}));
+        EXPECT_TRUE(until.err());
       });
       if (round % 3 == 0) cancel();
       if (round % 3 == 1) cancel_parent();
@@ -217,11 +217,11 @@ TEST_P(ContextStress, DoneIsAskedForWhileItEnds) {
       auto [ctx, cancel] = with_cancel(background());
       crew crowd(in_fibers());
       for (int i = 0; i < 3; ++i) {
-        crowd.start([ctx = ctx] { EXPECT_EQ(ctx.done().recv(), std::nullopt); });
+        crowd.start([until = ctx] { EXPECT_EQ(until.done().recv(), std::nullopt); });
       }
-      crowd.start([&, &ctx = ctx, &cancel = cancel] {
-        cancel();
-        EXPECT_TRUE(ctx.done().try_recv().closed());
+      crowd.start([&, &until = ctx, &stop = cancel] {
+        stop();
+        EXPECT_TRUE(until.done().try_recv().closed());
       });
       crowd.join();
     }

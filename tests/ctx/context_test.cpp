@@ -342,19 +342,19 @@ TEST_P(Context, CancelWakesWhoeverWaits) {
     const weft::chan<int> nil;
     crew waiters(in_fibers());
     for (int i = 0; i < 10; ++i) {
-      waiters.start([&, &ctx = ctx] {
+      waiters.start([&, &until = ctx] {
         ++started;
-        EXPECT_EQ(nil.recv(ctx).error(), errc::canceled);
+        EXPECT_EQ(nil.recv(until).error(), errc::canceled);
         ++woken;
       });
-      waiters.start([&, &ctx = ctx] {
+      waiters.start([&, &until = ctx] {
         ++started;
-        (void)weft::select(weft::on_done(ctx), weft::on_recv(nil, [] {}));
+        (void)weft::select(weft::on_done(until), weft::on_recv(nil, [] {}));
         ++woken;
       });
-      waiters.start([&, &ctx = ctx] {
+      waiters.start([&, &until = ctx] {
         ++started;
-        EXPECT_EQ(weft::sleep_for(ctx, 1h).error(), errc::canceled);
+        EXPECT_EQ(weft::sleep_for(until, 1h).error(), errc::canceled);
         ++woken;
       });
       waiters.start([&, done = ctx.done()] {
@@ -558,9 +558,9 @@ TEST_P(Context, InterlockedCancels) {
     auto [parent, cancel_parent] = with_cancel(background());
     auto [child, cancel_child] = with_cancel(parent);
     crew helper(in_fibers());
-    helper.start([&, done = parent.done(), &cancel_child = cancel_child] {
+    helper.start([&, done = parent.done(), &stop_child = cancel_child] {
       (void)done.recv();
-      cancel_child();
+      stop_child();
     });
     cancel_parent();
     (void)child.done().recv();
@@ -634,7 +634,7 @@ TEST(ContextWithoutRuntime, DeadlinesNeedOne) {
   EXPECT_THROW((void)weft::scoped_context(background(), 1h), weft::no_runtime_error);
   {
     auto [ctx, cancel] = with_cancel(background());
-    std::thread other([&, &cancel = cancel] { cancel(); });
+    std::thread other([&, &stop = cancel] { stop(); });
     const weft::chan<int> nil;
     EXPECT_EQ(nil.recv(ctx).error(), errc::canceled);
     other.join();

@@ -6,8 +6,10 @@
     package.py add_subdirectory|fetch_content|shared|headers_without_http <work directory>
 """
 
+import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 
@@ -108,8 +110,17 @@ def shared(work):
     run_program(program, env={"LD_LIBRARY_PATH": os.path.join(prefix, "lib")})
 
 
+def preprocessed(work, source):
+    """What a source of the project in `work` is to the compiler there."""
+    with open(os.path.join(work, "compile_commands.json"), encoding="utf-8") as f:
+        command = next(shlex.split(e["command"]) for e in json.load(f)
+                       if os.path.realpath(e["file"]) == os.path.realpath(source))
+    return run(*command[:command.index("-o")], "-E", source, cwd=work)
+
+
 def headers_without_http(work):
-    """Built without HTTP, weft installs no header of it, and the umbrella does without."""
+    """Built without HTTP, weft installs no header of it, and the umbrella does without; also where
+    weft is built in its user's project, and all of include/ is there."""
     build, prefix = os.path.join(work, "weft"), os.path.join(work, "prefix")
     shutil.rmtree(work, ignore_errors=True)
     run("cmake", "-S", house.ROOT, "-B", build, "-G", "Ninja", "-DWEFT_HTTP=OFF",
@@ -122,6 +133,12 @@ def headers_without_http(work):
     for compiler in house.COMPILERS:
         run(compiler, "-std=c++23", "-fsyntax-only", "-Wall", "-Werror", "-I", include,
             os.path.join(USER, "main.cpp"))
+    by_source = os.path.join(work, "by_source")
+    configure_user(by_source, "add_subdirectory", f"-DWEFT_ROOT_DIR={house.ROOT}", "-DWEFT_HTTP=OFF",
+                   "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+    text = preprocessed(by_source, os.path.join(USER, "main.cpp"))
+    check("weft/net.hpp" in text, "the umbrella is not what was preprocessed")
+    check("weft/http.hpp" not in text, "the umbrella has the HTTP server, which is not built")
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ TEST_P(ServeContext, ItsEndLeavesTheListenerAndTheConnections) {
     const auto port = ln->addr().port();
     auto [ctx, cancel] = weft::with_cancel(background());
     crew serving(in_fibers());
-    serving.start(
-        [&, &ctx = ctx] { EXPECT_EQ(s.serve(ctx, std::move(*ln)).error(), weft::errc::canceled); });
+    serving.start([&, &until = ctx] {
+      EXPECT_EQ(s.serve(until, std::move(*ln)).error(), weft::errc::canceled);
+    });
     raw_client before(port);
     expect_hello(before);
     cancel();
@@ -96,8 +97,9 @@ TEST_P(ServeContext, ItsEndWhileTheServerIsFullTakesNoPlace) {
     const auto port = ln->addr().port();
     crew serving(in_fibers());
     auto [ctx, cancel] = weft::with_cancel(background());
-    serving.start(
-        [&, &ctx = ctx] { EXPECT_EQ(s.serve(ctx, std::move(*ln)).error(), weft::errc::canceled); });
+    serving.start([&, &until = ctx] {
+      EXPECT_EQ(s.serve(until, std::move(*ln)).error(), weft::errc::canceled);
+    });
     raw_client first(port);
     expect_hello(first);
     raw_client second(port);
@@ -122,8 +124,8 @@ TEST_P(ServeContext, TheServerMayGoAtOnce) {
     ASSERT_TRUE(ln);
     auto [ctx, cancel] = weft::with_cancel(background());
     crew serving(in_fibers());
-    serving.start([&, &ctx = ctx] {
-      EXPECT_EQ(s->serve(ctx, std::move(*ln)).error(), weft::errc::canceled);
+    serving.start([&, &until = ctx] {
+      EXPECT_EQ(s->serve(until, std::move(*ln)).error(), weft::errc::canceled);
     });
     raw_client c(ln->addr().port());
     expect_hello(c);
@@ -149,13 +151,13 @@ TEST_P(ServeContext, AnEndThatRacesAClientLosesNoneStress) {
       auto [next, cancel_next] = weft::with_cancel(background());
       crew serving(in_fibers());
       crew other(in_fibers());
-      serving.start([&, &ctx = ctx] { serve_until(ctx); });
-      other.start([&cancel = cancel] { cancel(); });
+      serving.start([&, &until = ctx] { serve_until(until); });
+      other.start([&stop = cancel] { stop(); });
       raw_client c(port);
       EXPECT_TRUE(c.send(get_root));
       other.join();
       serving.join();
-      serving.start([&, &next = next] { serve_until(next); });
+      serving.start([&, &later = next] { serve_until(later); });
       const auto a = c.receive();
       EXPECT_TRUE(a.has_value() && a->body == "hello");
       cancel_next();

@@ -69,7 +69,7 @@ TEST_P(NetContext, AnEndThatRacesTheLookUpStress) {
     for (int i = 0; i < scaled(100); ++i) {
       auto [ctx, cancel] = weft::with_cancel(background());
       crew other(in_fibers());
-      other.start([&cancel = cancel] { cancel(); });
+      other.start([&stop = cancel] { stop(); });
       const auto ln = weft::net::listen(ctx, "tcp4", "localhost:0");
       if (!ln) {
         EXPECT_EQ(ln.error(), weft::errc::canceled) << ln.error().message();
@@ -122,9 +122,9 @@ TEST_P(NetContext, AnEndMeanwhileEndsAWriteOfTextThatWaits) {
     std::size_t written = 0;
     std::error_code error;
     crew writer(in_fibers());
-    writer.start([&, &c = client, &ctx = ctx] {
+    writer.start([&, &c = client, &until = ctx] {
       for (;;) {
-        const auto n = c.write(ctx, more_than_fits());  // nobody reads: it waits in the end
+        const auto n = c.write(until, more_than_fits());  // nobody reads: it waits in the end
         if (!n) {
           error = n.error();
           return;

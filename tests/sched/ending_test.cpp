@@ -17,6 +17,7 @@
 #include <weft/chan.hpp>
 #include <weft/context.hpp>
 #include <weft/fiber.hpp>
+#include <weft/lock_thread.hpp>
 #include <weft/mutex.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
@@ -59,6 +60,22 @@ TEST(Ending, DeadlockIsReportedWithEveryFiber) {
   EXPECT_NE(r.error.find("ending_test.cpp:"), std::string::npos) << r.error;
 }
 
+// Its P is given up in another way, and nobody sleeps for it.
+TEST(Ending, DeadlockOfAFiberLockedToItsThreadIsReported) {
+  const auto r = weft_test::run_child([] {
+#if WEFT_TSAN || WEFT_EMULATED
+    ::setenv("WEFT_DEBUG", "deadlock=fatal", 1);
+#endif
+    ::alarm(60);
+    weft::run([] {
+      const weft::lock_thread pin;
+      static_cast<void>(weft::make_chan<int>().recv());
+    });
+  });
+  EXPECT_EQ(r.code, 2) << r.error;
+  EXPECT_NE(r.error.find("[chan receive]:"), std::string::npos) << r.error;
+}
+
 // A plain thread inside ready() hides the deadlock while it is there, and says nothing when it
 // leaves: sysmon must not have gone to sleep meanwhile.
 TEST(Ending, DeadlockIsReportedAfterAPlainThreadHasLeftTheRuntime) {
@@ -76,6 +93,43 @@ TEST(Ending, DeadlockIsReportedAfterAPlainThreadHasLeftTheRuntime) {
       static_cast<void>(weft::make_chan<int>().recv());
       t.join();
     });
+  });
+  EXPECT_EQ(r.code, 2) << r.error;
+  EXPECT_EQ(r.signal, 0) << r.error;
+}
+
+// Both are found asleep beside what could still have woken a fiber, and hear nothing of its end.
+TEST(Ending, DeadlockIsReportedAfterAForeignThreadHasEnded) {
+  const auto r = weft_test::run_child([] {
+#if WEFT_TSAN || WEFT_EMULATED
+    ::setenv("WEFT_DEBUG", "deadlock=fatal", 1);  // as above; it is said at once then
+#endif
+    ::alarm(60);
+    const auto c = weft::make_chan<int>();
+    std::thread([&c] {
+      while (weft_test::parked_receivers(c) == 0) std::this_thread::yield();
+      std::this_thread::sleep_for(300ms);  // it sleeps deeply by then, or the test is less sharp
+    }).detach();
+    weft::run([&c] { static_cast<void>(c.recv()); });
+  });
+  EXPECT_EQ(r.code, 2) << r.error;
+  EXPECT_EQ(r.signal, 0) << r.error;
+}
+
+TEST(Ending, DeadlockIsReportedAfterAnotherRuntimeHasEnded) {
+  const auto r = weft_test::run_child([] {
+#if WEFT_TSAN || WEFT_EMULATED
+    ::setenv("WEFT_DEBUG", "deadlock=fatal", 1);
+#endif
+    ::alarm(60);
+    weft::runtime mine{weft::options{.procs = 1}};
+    const auto c = weft::make_chan<int>();
+    std::thread([&c] {
+      const weft::runtime other{weft::options{.procs = 1}};
+      while (weft_test::parked_receivers(c) == 0) std::this_thread::yield();
+      std::this_thread::sleep_for(300ms);
+    }).detach();
+    mine.run([&c] { static_cast<void>(c.recv()); });
   });
   EXPECT_EQ(r.code, 2) << r.error;
   EXPECT_EQ(r.signal, 0) << r.error;

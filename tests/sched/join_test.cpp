@@ -51,8 +51,8 @@ TEST_P(Join, AContextThatEndsMeanwhileEndsTheWaitOnly) {
     auto r = weft::async([go_on] { return *go_on.recv(); });
     auto f = weft::spawn([go_on] { (void)go_on.recv(); });
     crew others(in_fibers());
-    others.start([&, &ctx = ctx] { EXPECT_EQ(r.get(ctx).error(), weft::errc::canceled); });
-    others.start([&, &ctx = ctx] { EXPECT_EQ(f.join(ctx).error(), weft::errc::canceled); });
+    others.start([&, &until = ctx] { EXPECT_EQ(r.get(until).error(), weft::errc::canceled); });
+    others.start([&, &until = ctx] { EXPECT_EQ(f.join(until).error(), weft::errc::canceled); });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
     others.join();
@@ -97,7 +97,7 @@ TEST_P(Join, AResultThatComesWithTheEndOfTheContextIsNotLostStress) {
       auto r = weft::async([i] { return std::make_unique<int>(i); });
       auto f = weft::spawn([] {});
       crew other(in_fibers());
-      other.start([&cancel = cancel] { cancel(); });
+      other.start([&stop = cancel] { stop(); });
       auto got = r.get(ctx);
       if (!got) {
         EXPECT_EQ(got.error(), weft::errc::canceled);

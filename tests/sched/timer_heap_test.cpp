@@ -78,7 +78,9 @@ TEST(TimerHeap, AgreesWithASortedListOnRandomOperations) {
       ASSERT_EQ(heap.next_when(), model.begin()->first);
     }
   }
-  heap.clear();
+  weft::detail::self_held_timer* given_up = nullptr;
+  heap.clear(&given_up);
+  EXPECT_EQ(given_up, nullptr);
 }
 
 // Deadlines from nanoseconds to months away, more of them than the heap proper holds: beside a
@@ -201,7 +203,9 @@ TEST_F(FarTimers, MoveToAnotherHeapAndAreForgottenWhenItEnds) {
   for (std::size_t i = 0; i < nodes.size(); i += 3) take(&nodes[i]);
   go_on_to(now + 1'000'000'000);
   compare();
-  heap.clear();
+  weft::detail::self_held_timer* given_up = nullptr;
+  heap.clear(&given_up);
+  EXPECT_EQ(given_up, nullptr);
   for (timer& t : nodes) EXPECT_EQ(t.heap.load(), nullptr);
   EXPECT_EQ(heap.next_when(), weft::detail::never);
 }

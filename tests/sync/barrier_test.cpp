@@ -105,7 +105,7 @@ TEST_P(Barrier, AContextThatEndsMeanwhileLeavesTheArrival) {
     auto [ctx, cancel] = weft::with_cancel(background());
     auto t = b.arrive();
     crew other(in_fibers());
-    other.start([&, &ctx = ctx] { EXPECT_EQ(b.wait(ctx, t).error(), weft::errc::canceled); });
+    other.start([&, &until = ctx] { EXPECT_EQ(b.wait(until, t).error(), weft::errc::canceled); });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
     other.join();
@@ -128,7 +128,7 @@ TEST_P(Barrier, GivingUpTheWaitRacesTheLastArrivalStress) {
       auto t = b.arrive();
       crew others(in_fibers());
       others.start([&] { (void)b.arrive(); });
-      others.start([&cancel = cancel] { cancel(); });
+      others.start([&stop = cancel] { stop(); });
       const auto r = b.wait(ctx, t);
       if (r) {
         EXPECT_EQ(completed, 1);

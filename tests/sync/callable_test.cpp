@@ -21,6 +21,7 @@
 #include <weft/pool.hpp>
 #include <weft/retry.hpp>
 #include <weft/run.hpp>
+#include <weft/singleflight.hpp>
 #include <weft/time.hpp>
 #include <weft/wait_group.hpp>
 #include <weft/worker_pool.hpp>
@@ -73,6 +74,10 @@ template <class F>
 concept after_time_takes = requires(F&& f) { weft::after_func(1s, std::forward<F>(f)); };
 template <class F>
 concept worker_pool_takes = requires(weft::worker_pool& p, F&& f) { p.submit(std::forward<F>(f)); };
+using flights = weft::singleflight<int, void>;
+template <class F>
+concept flight_with_context_takes =
+    requires(flights& s, const weft::context& ctx, F&& f) { s.do_(ctx, 1, std::forward<F>(f)); };
 
 template <class F>
 constexpr std::size_t keepers_that_take = [] {
@@ -80,12 +85,12 @@ constexpr std::size_t keepers_that_take = [] {
   for (const bool takes :
        {go_takes<F>, go_with_options_takes<F>, go_catching_takes<F>, spawn_takes<F>, async_takes<F>,
         runtime_go_takes<F>, runtime_async_takes<F>, wait_group_takes<F>, after_context_takes<F>,
-        after_time_takes<F>, worker_pool_takes<F>}) {
+        after_time_takes<F>, worker_pool_takes<F>, flight_with_context_takes<F>}) {
     if (takes) ++n;
   }
   return n;
 }();
-constexpr std::size_t all_keepers = 11;
+constexpr std::size_t all_keepers = 12;
 
 static_assert(keepers_that_take<as_lvalue> == all_keepers);
 static_assert(keepers_that_take<as_lvalue&> == all_keepers);
@@ -110,16 +115,19 @@ template <class F>
 concept retry_takes = requires(F&& f) { weft::retry({}, std::forward<F>(f)); };
 template <class F>
 concept breaker_takes = requires(weft::circuit_breaker& b, F&& f) { b.run(std::forward<F>(f)); };
+template <class F>
+concept flight_takes = requires(flights& s, F&& f) { s.do_(1, std::forward<F>(f)); };
 
 template <class F>
 constexpr std::size_t callers_that_take = [] {
   std::size_t n = 0;
-  for (const bool takes : {run_takes<F>, call_once_takes<F>, retry_takes<F>, breaker_takes<F>}) {
+  for (const bool takes :
+       {run_takes<F>, call_once_takes<F>, retry_takes<F>, breaker_takes<F>, flight_takes<F>}) {
     if (takes) ++n;
   }
   return n;
 }();
-constexpr std::size_t all_callers = 4;
+constexpr std::size_t all_callers = 5;
 
 static_assert(callers_that_take<as_lvalue> == all_callers);
 static_assert(callers_that_take<as_lvalue&> == all_callers);

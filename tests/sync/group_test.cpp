@@ -153,7 +153,7 @@ TEST_P(Group, WaitEndsWithTheContext) {
     auto [ctx, cancel] = weft::with_cancel(background());
     wg.add(1);
     crew other(in_fibers());
-    other.start([&, &ctx = ctx] { EXPECT_EQ(wg.wait(ctx).error(), weft::errc::canceled); });
+    other.start([&, &until = ctx] { EXPECT_EQ(wg.wait(until).error(), weft::errc::canceled); });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
     other.join();
@@ -335,15 +335,15 @@ TEST_P(Group, BarrierGivingUpRacesTheLastArrivalStress) {
       bool counted = false;
       crew quitter(in_fibers());
       crew others(in_fibers());
-      quitter.start([&, &ctx = ctx] { counted = b.arrive_and_wait(ctx).has_value(); });
-      others.start([&, &late = late] { EXPECT_TRUE(b.arrive_and_wait(late)); });
-      others.start([&cancel = cancel] { cancel(); });
+      quitter.start([&, &until = ctx] { counted = b.arrive_and_wait(until).has_value(); });
+      others.start([&, &until = late] { EXPECT_TRUE(b.arrive_and_wait(until)); });
+      others.start([&stop = cancel] { stop(); });
       quitter.join();
       if (!counted) {
         EXPECT_TRUE(b.arrive_and_wait(late));  // in its place
       }
       others.join();
-      others.start([&, &late = late] { EXPECT_TRUE(b.arrive_and_wait(late)); });
+      others.start([&, &until = late] { EXPECT_TRUE(b.arrive_and_wait(until)); });
       EXPECT_TRUE(b.arrive_and_wait(late)) << "the next phase needs two, as every phase";
       others.join();
     }
@@ -386,7 +386,8 @@ TEST_P(Group, ATooLargeRequestHoldsUpNobody) {
     weft::semaphore s(2);
     auto [ctx, cancel] = weft::with_cancel(background());
     crew crowd(in_fibers());
-    crowd.start([&, &ctx = ctx] { EXPECT_EQ(s.acquire(ctx, 3).error(), weft::errc::canceled); });
+    crowd.start(
+        [&, &until = ctx] { EXPECT_EQ(s.acquire(until, 3).error(), weft::errc::canceled); });
     for (int i = 0; i < 20; ++i) weft::yield();
     for (int i = 0; i < 5; ++i) {
       s.acquire(2);
@@ -425,7 +426,7 @@ TEST_P(Group, ACancelledRequestGivesItsPlaceToTheNext) {
     s.acquire(1);
     auto [ctx, cancel] = weft::with_cancel(background());
     crew crowd(in_fibers());
-    crowd.start([&, &ctx = ctx] { EXPECT_FALSE(s.acquire(ctx, 10)); });
+    crowd.start([&, &until = ctx] { EXPECT_FALSE(s.acquire(until, 10)); });
     yield_until([&] { return !s.try_acquire() || (s.release(), false); });
     crowd.start([&] { s.acquire(1); });
     for (int i = 0; i < 20; ++i) weft::yield();

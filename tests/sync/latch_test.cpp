@@ -32,9 +32,9 @@ TEST_P(Latch, ArriveAndWaitLetsAllGoTogether) {
         l.arrive_and_wait(2);
         EXPECT_EQ(arrived, 4);
       });
-      crowd.start([&, &ctx = ctx] {
+      crowd.start([&, &until = ctx] {
         ++arrived;
-        EXPECT_TRUE(l.arrive_and_wait(ctx));
+        EXPECT_TRUE(l.arrive_and_wait(until));
         EXPECT_EQ(arrived, 4);
       });
     }
@@ -72,7 +72,7 @@ TEST_P(Latch, AContextThatEndsMeanwhileTakesTheArrivalBack) {
     weft::latch l(2);
     crew other(in_fibers());
     other.start(
-        [&, &ctx = ctx] { EXPECT_EQ(l.arrive_and_wait(ctx).error(), weft::errc::canceled); });
+        [&, &until = ctx] { EXPECT_EQ(l.arrive_and_wait(until).error(), weft::errc::canceled); });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
     other.join();
@@ -93,9 +93,9 @@ TEST_P(Latch, GivingUpRacesTheLastArrivalStress) {
       bool counted = false;
       crew quitter(in_fibers());
       crew others(in_fibers());
-      quitter.start([&, &ctx = ctx] { counted = l.arrive_and_wait(ctx).has_value(); });
+      quitter.start([&, &until = ctx] { counted = l.arrive_and_wait(until).has_value(); });
       others.start([&] { l.count_down(); });
-      others.start([&cancel = cancel] { cancel(); });
+      others.start([&stop = cancel] { stop(); });
       quitter.join();
       others.join();
       EXPECT_EQ(l.try_wait(), counted);
@@ -112,11 +112,11 @@ TEST_P(Latch, DestroyedAtOnceByOneOfThoseWhoArriveStress) {
       auto [ctx, cancel] = weft::with_cancel(background());
       auto l = std::make_unique<weft::latch>(2);
       crew other(in_fibers());
-      other.start([raw = l.get(), i, &ctx = ctx] {
+      other.start([raw = l.get(), i, &until = ctx] {
         if (i % 2 == 0) {
           raw->arrive_and_wait();
         } else {
-          EXPECT_TRUE(raw->arrive_and_wait(ctx));
+          EXPECT_TRUE(raw->arrive_and_wait(until));
         }
       });
       if (i % 3 == 0) {

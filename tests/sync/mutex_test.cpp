@@ -75,9 +75,9 @@ TEST_P(Mutex, TimedAndContextFormsGiveUp) {
       EXPECT_FALSE(m.try_lock_until(std::chrono::steady_clock::now() + 3ms));
       EXPECT_FALSE(m.try_lock_for(-1s));
     });
-    other.start([&, &ctx = ctx] {
+    other.start([&, &until = ctx] {
       ++waiting;
-      EXPECT_EQ(m.lock(ctx).error(), weft::errc::canceled);
+      EXPECT_EQ(m.lock(until).error(), weft::errc::canceled);
     });
     yield_until([&] { return waiting == 1; });
     cancel();
@@ -348,7 +348,7 @@ TEST_P(Mutex, AWriterThatGivesUpIsNotInTheWay) {
     m.lock_shared();
     std::atomic<bool> behind{false};
     crew crowd(in_fibers());
-    crowd.start([&, &ctx = ctx] { EXPECT_FALSE(m.lock(ctx)); });
+    crowd.start([&, &until = ctx] { EXPECT_FALSE(m.lock(until)); });
     yield_until([&] {
       const bool free = m.try_lock_shared();
       if (free) m.unlock_shared();
@@ -534,10 +534,10 @@ TEST_P(Mutex, AConditionThatComesWithTheEndOfTheContextCounts) {
     bool waiting = false;
     bool ready = false;
     crew other(in_fibers());
-    other.start([&, &ctx = ctx] {
+    other.start([&, &until = ctx] {
       std::unique_lock lock(m);
       waiting = true;
-      EXPECT_TRUE(cv.wait(ctx, lock, [&] { return ready; }));
+      EXPECT_TRUE(cv.wait(until, lock, [&] { return ready; }));
       EXPECT_TRUE(lock.owns_lock());
     });
     yield_until([&] {
@@ -643,8 +643,8 @@ TEST_P(Mutex, OnceGivesUpWaitingWithTheContext) {
     });
     (void)running.recv();
     crew quitter(in_fibers());
-    quitter.start([&, &ctx = ctx] {
-      EXPECT_EQ(weft::call_once(ctx, flag, [] { FAIL(); }).error(), weft::errc::canceled);
+    quitter.start([&, &until = ctx] {
+      EXPECT_EQ(weft::call_once(until, flag, [] { FAIL(); }).error(), weft::errc::canceled);
     });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();

@@ -158,9 +158,9 @@ TEST_P(ParallelForUntil, TheEndOfItsContextLeavesOutWhatHasNotBegun) {
     auto [ctx, cancel] = weft::with_cancel(weft::background());
     std::atomic<int> turns{0};
     const auto r = weft::parallel_for(ctx, 0, 1'000'000,
-                                      [&turns, &cancel = cancel](int) {
+                                      [&turns, &stop = cancel](int) {
                                         ++turns;
-                                        cancel();
+                                        stop();
                                       },
                                       {.grain = 1});
     ASSERT_FALSE(r);
@@ -176,14 +176,14 @@ TEST_P(ParallelForUntil, WhatHasBegunEndsBeforeItReturns) {
     std::atomic<int> begun{0};
     std::atomic<int> ended{0};
     weft_test::crew other(in_fibers());
-    other.start([&begun, &cancel = cancel] {
+    other.start([&begun, &stop = cancel] {
       weft_test::yield_until([&] { return begun != 0; });
-      cancel();
+      stop();
     });
     const auto r = weft::parallel_for(ctx, 0, 1000,
-                                      [&, &ctx = ctx](int) {
+                                      [&, &until = ctx](int) {
                                         ++begun;
-                                        (void)ctx.done().recv();
+                                        (void)until.done().recv();
                                         weft::yield();
                                         ++ended;
                                       },
@@ -198,7 +198,7 @@ TEST_P(ParallelForUntil, WhatHasBegunEndsBeforeItReturns) {
 TEST_P(ParallelForUntil, AnEndThatComesTooLateIsNoError) {
   run([] {
     auto [ctx, cancel] = weft::with_cancel(weft::background());
-    EXPECT_TRUE(weft::parallel_for(ctx, 0, 1, [&cancel = cancel](int) { cancel(); }));
+    EXPECT_TRUE(weft::parallel_for(ctx, 0, 1, [&stop = cancel](int) { stop(); }));
     EXPECT_TRUE(ctx.err());
   });
 }
@@ -207,8 +207,8 @@ TEST_P(ParallelForUntil, AnExceptionGoesBeforeTheContextsError) {
   run([] {
     auto [ctx, cancel] = weft::with_cancel(weft::background());
     EXPECT_THROW((void)weft::parallel_for(ctx, 0, 1000,
-                                          [&cancel = cancel](int) {
-                                            cancel();
+                                          [&stop = cancel](int) {
+                                            stop();
                                             throw std::runtime_error("no");
                                           },
                                           {.grain = 1}),
@@ -223,7 +223,7 @@ TEST_P(ParallelForUntil, AnEndThatRacesTheTurnsStress) {
       auto [ctx, cancel] = weft::with_cancel(weft::background());
       std::vector<std::atomic<int>> turns(size);
       weft_test::crew other(in_fibers());
-      other.start([&cancel = cancel] { cancel(); });
+      other.start([&stop = cancel] { stop(); });
       const auto r = weft::parallel_for(
           ctx, 0, size, [&](int k) { turns[static_cast<std::size_t>(k)].fetch_add(1); },
           {.grain = 3});

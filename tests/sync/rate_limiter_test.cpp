@@ -281,7 +281,7 @@ TEST_P(RateLimiter, AWaitThatCannotMakeItsDeadlineFailsAtOnce) {
 
     auto [ctx, cancel] = weft::with_timeout(background(), 90min);
     crew crowd(in_fibers());
-    crowd.start([&, &ctx = ctx] { EXPECT_EQ(l.acquire(ctx).error(), weft::errc::canceled); });
+    crowd.start([&, &until = ctx] { EXPECT_EQ(l.acquire(until).error(), weft::errc::canceled); });
     yield_until([&] { return l.waiting() == 1; });
     auto [second, cancel_second] = weft::with_timeout(background(), 90min);
     EXPECT_EQ(l.acquire(second).error(), weft::errc::deadline_exceeded);  // its turn is in 2 h
@@ -314,7 +314,8 @@ TEST_P(RateLimiter, ALargeRequestIsNotOvertaken) {
     l.acquire();
     auto [ctx, cancel] = weft::with_cancel(background());
     crew crowd(in_fibers());
-    crowd.start([&, &ctx = ctx] { EXPECT_EQ(l.acquire(ctx, 5).error(), weft::errc::canceled); });
+    crowd.start(
+        [&, &until = ctx] { EXPECT_EQ(l.acquire(until, 5).error(), weft::errc::canceled); });
     yield_until([&] { return l.waiting() == 1; });
     EXPECT_FALSE(l.try_acquire());
     crowd.start([&] { l.acquire(3); });
@@ -336,7 +337,7 @@ TEST_P(RateLimiter, OneThatGivesUpInTheMiddleIsInNobodysWay) {
     crew middle(in_fibers());
     front.start([&] { l.acquire(); });
     yield_until([&] { return l.waiting() == 1; });
-    middle.start([&, &ctx = ctx] { EXPECT_FALSE(l.acquire(ctx, 4)); });
+    middle.start([&, &until = ctx] { EXPECT_FALSE(l.acquire(until, 4)); });
     yield_until([&] { return l.waiting() == 2; });
     EXPECT_FALSE(l.try_acquire_for(5h));  // 1 + 4 + 1
     cancel();
@@ -356,7 +357,7 @@ TEST_P(RateLimiter, AFasterRateServesThoseWhoWait) {
       crew crowd(in_fibers());
       auto [ctx, cancel] = weft::with_timeout(background(), 24h);
       crowd.start([&] { l.acquire(3); });
-      crowd.start([&, &ctx = ctx] { EXPECT_TRUE(l.acquire(ctx)); });
+      crowd.start([&, &until = ctx] { EXPECT_TRUE(l.acquire(until)); });
       crowd.start([&] { EXPECT_TRUE(l.try_acquire_for(24h, 2)); });
       crowd.start([&] { l.acquire(); });
       yield_until([&] { return l.waiting() == 4; });
@@ -375,9 +376,9 @@ TEST_P(RateLimiter, ASlowerRateEndsTheWaitsThatBecomeHopeless) {
     auto [patient, cancel_patient] = weft::with_cancel(background());
     crew hopeless(in_fibers());
     crew hopeful(in_fibers());
-    hopeless.start([&, &ctx = ctx] {
-      EXPECT_EQ(l.acquire(ctx).error(), weft::errc::deadline_exceeded);
-      EXPECT_FALSE(ctx.err());
+    hopeless.start([&, &until = ctx] {
+      EXPECT_EQ(l.acquire(until).error(), weft::errc::deadline_exceeded);
+      EXPECT_FALSE(until.err());
     });
     yield_until([&] { return l.waiting() == 1; });
     hopeful.start([&, &ctx = patient] { EXPECT_EQ(l.acquire(ctx).error(), weft::errc::canceled); });
@@ -428,7 +429,7 @@ TEST_P(RateLimiter, ReservationsAndWaitersShareOneOrder) {
     auto [ctx, cancel] = weft::with_cancel(background());
     crew front(in_fibers());
     crew behind(in_fibers());
-    front.start([&, &ctx = ctx] { EXPECT_FALSE(l.acquire(ctx)); });
+    front.start([&, &until = ctx] { EXPECT_FALSE(l.acquire(until)); });
     yield_until([&] { return l.waiting() == 1; });
     auto r = l.reserve();  // in 2 h, less what has passed
     ASSERT_TRUE(r);
@@ -532,10 +533,10 @@ TEST_P(RateLimiter, GivingUpRacesBeingServedStress) {
       crew quitters(in_fibers());
       crew others(in_fibers());
       for (int k = 0; k < 2; ++k) {
-        quitters.start([&, &ctx = ctx] { served += l.acquire(ctx) ? 1 : 0; });
+        quitters.start([&, &until = ctx] { served += l.acquire(until) ? 1 : 0; });
         others.start([&] { l.acquire(); });
       }
-      others.start([&cancel = cancel] { cancel(); });
+      others.start([&stop = cancel] { stop(); });
       l.set_rate(1e6);
       quitters.join();
       others.join();

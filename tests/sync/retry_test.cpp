@@ -197,8 +197,8 @@ TEST_P(Retry, ACancelledContextEndsThePause) {
     o.on_retry = [&](const weft::retry_event&) { pausing = true; };
     crew other_one(in_fibers());
     int calls = 0;
-    other_one.start([&, &ctx = ctx] {
-      EXPECT_EQ(retry(ctx, o, [&] { return ++calls, boom; }).error(), boom);  // the last result
+    other_one.start([&, &until = ctx] {
+      EXPECT_EQ(retry(until, o, [&] { return ++calls, boom; }).error(), boom);  // the last result
     });
     yield_until([&] { return pausing.load(); });
     cancel();
@@ -239,8 +239,8 @@ TEST_P(Retry, TheFunctionMayTakeTheContext) {
     auto [ctx, cancel] = weft::with_cancel(background());
     int calls = 0;
     EXPECT_EQ(retry(ctx, quick(2),
-                    [&, &ctx = ctx](const weft::context& c) -> weft::result<int> {
-                      EXPECT_EQ(c, ctx);
+                    [&, &until = ctx](const weft::context& c) -> weft::result<int> {
+                      EXPECT_EQ(c, until);
                       EXPECT_FALSE(c.deadline());
                       return ++calls;
                     }),

@@ -63,8 +63,8 @@ TEST_P(SemaphoreConformance, ACancellationRacesAReleaseWithExactBooksStress) {
       auto [ctx, cancel] = weft::with_cancel(background());
       s.acquire(3);
       crew crowd(in_fibers());
-      crowd.start([&, &ctx = ctx] {
-        if (s.acquire(ctx, 3)) use(3);
+      crowd.start([&, &until = ctx] {
+        if (s.acquire(until, 3)) use(3);
       });
       if (i % 2 == 0) weft::yield();
       crowd.start([&] {  // before or behind the other one; nobody cancels it
@@ -72,7 +72,7 @@ TEST_P(SemaphoreConformance, ACancellationRacesAReleaseWithExactBooksStress) {
         use(2);
       });
       if (i % 4 < 2) weft::yield();
-      crowd.start([&, &cancel = cancel] { cancel(); });
+      crowd.start([&, &stop = cancel] { stop(); });
       s.release(1);
       s.release(2);
       crowd.join();

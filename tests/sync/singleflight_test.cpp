@@ -197,7 +197,7 @@ TEST_P(SingleFlight, ACallerLeavesByItsContext) {
     crew leaver(in_fibers());
     crew stayer(in_fibers());
     leaver.start(
-        [&, &ctx = ctx] { EXPECT_EQ(f.do_(ctx, "key", fetch).error(), weft::errc::canceled); });
+        [&, &until = ctx] { EXPECT_EQ(f.do_(until, "key", fetch).error(), weft::errc::canceled); });
     yield_until([&] { return f.callers("key") == 1; });
     stayer.start([&] { EXPECT_EQ(f.do_("key", [] { return "never run"; }).first, "bar"); });
     yield_until([&] { return f.callers("key") == 2; });
@@ -229,7 +229,7 @@ TEST_P(SingleFlight, AJoinedCallerLeavesAPlainCall) {
       EXPECT_TRUE(shared);
     });
     yield_until([&] { return f.callers("key") == 1; });
-    leaver.start([&, &ctx = ctx] { EXPECT_FALSE(f.do_(ctx, "key", [] { return ""; })); });
+    leaver.start([&, &until = ctx] { EXPECT_FALSE(f.do_(until, "key", [] { return ""; })); });
     yield_until([&] { return f.callers("key") == 2; });
     cancel();
     leaver.join();
@@ -245,8 +245,8 @@ TEST_P(SingleFlight, WithNobodyLeftTheCallIsCancelledAndForgotten) {
     auto ended = weft::make_chan<weft::unit>(1);
     crew crowd(in_fibers());
     for (int i = 0; i < 3; ++i) {
-      crowd.start([&, ended, &ctx = ctx] {
-        EXPECT_FALSE(f.do_(ctx, "key", [ended](const weft::context& inside) {
+      crowd.start([&, ended, &until = ctx] {
+        EXPECT_FALSE(f.do_(until, "key", [ended](const weft::context& inside) {
           (void)inside.done().recv();
           ended.send({});
           return std::string();
@@ -268,8 +268,8 @@ TEST_P(SingleFlight, WithNobodyLeftACallWithoutContextGoesOn) {
     auto open = weft::make_chan<weft::unit>();
     auto [ctx, cancel] = weft::with_cancel(background());
     crew leaver(in_fibers());
-    leaver.start([&, open, &ctx = ctx] {
-      EXPECT_FALSE(f.do_(ctx, "key", [open] {
+    leaver.start([&, open, &until = ctx] {
+      EXPECT_FALSE(f.do_(until, "key", [open] {
         (void)open.recv();
         return "bar";
       }));
@@ -464,8 +464,8 @@ TEST_P(SingleFlight, LeavingRacesTheEndStress) {
       crew callers(in_fibers());
       crew canceller(in_fibers());
       for (int k = 0; k < 2; ++k) {
-        callers.start([&, &ctx = ctx] {
-          const auto r = f->do_(ctx, 1, [&ended](const weft::context& inside) {
+        callers.start([&, &until = ctx] {
+          const auto r = f->do_(until, 1, [&ended](const weft::context& inside) {
             if (inside.err()) ++ended;
             weft::yield();
             ++ended;
@@ -478,7 +478,7 @@ TEST_P(SingleFlight, LeavingRacesTheEndStress) {
           }
         });
       }
-      canceller.start([&cancel = cancel] { cancel(); });
+      canceller.start([&stop = cancel] { stop(); });
       callers.join();
       f.reset();  // waits for a call that all have left: it uses `ended`
       canceller.join();

@@ -48,7 +48,7 @@ TEST_P(TaskGroup, AContextEndsTheWaitAndNotTheTasks) {
       EXPECT_FALSE(inside.err());
     });
     crew other(in_fibers());
-    other.start([&, &ctx = ctx] { EXPECT_EQ(g.wait(ctx).error(), weft::errc::canceled); });
+    other.start([&, &until = ctx] { EXPECT_EQ(g.wait(until).error(), weft::errc::canceled); });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
     other.join();
@@ -99,7 +99,7 @@ TEST_P(TaskGroup, GivingUpTheWaitRacesTheEndStress) {
       std::atomic<int> ran{0};
       crew other(in_fibers());
       for (int k = 0; k < 3; ++k) g->go([&] { ++ran; });
-      other.start([&cancel = cancel] { cancel(); });
+      other.start([&stop = cancel] { stop(); });
       EXPECT_TRUE(g->wait(ctx) || g->wait(background()));
       g.reset();
       EXPECT_EQ(ran, 3);
@@ -143,8 +143,9 @@ TEST_P(TaskGroup, AContextEndsTheWaitingForRoom) {
     g.go([=] { (void)go_on.recv(); });
     owner task(&sum);
     crew other(in_fibers());
-    other.start(
-        [&, &ctx = ctx] { EXPECT_EQ(g.go(ctx, std::move(task)).error(), weft::errc::canceled); });
+    other.start([&, &until = ctx] {
+      EXPECT_EQ(g.go(until, std::move(task)).error(), weft::errc::canceled);
+    });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
     other.join();
@@ -188,7 +189,7 @@ TEST_P(TaskGroup, GivingUpTheWaitForRoomRacesItStress) {
       auto [ctx, cancel] = weft::with_cancel(background());
       crew other(in_fibers());
       g.go([] { weft::yield(); });
-      other.start([&cancel = cancel] { cancel(); });
+      other.start([&stop = cancel] { stop(); });
       owner task(&sum);
       if (g.go(ctx, std::move(task))) {
         ++started;
@@ -237,14 +238,35 @@ TEST_P(TaskGroup, AnExceptionThatComesAfterAnErrorIsRethrown) {
   });
 }
 
+/// What goes to the log while it lives.
+class log_catcher {
+ public:
+  log_catcher() {
+    weft::set_log_sink([this](std::string_view line) {
+      const std::lock_guard hold(lock_);
+      text_ += line;
+    });
+  }
+  log_catcher(const log_catcher&) = delete;
+  log_catcher& operator=(const log_catcher&) = delete;
+  ~log_catcher() { weft::set_log_sink({}); }
+  [[nodiscard]] std::string text() {
+    const std::lock_guard hold(lock_);
+    return text_;
+  }
+
+ private:
+  std::mutex lock_;
+  std::string text_;
+};
+
+bool has(const std::string& text, std::string_view what) {
+  return text.find(what) != std::string::npos;
+}
+
 TEST_P(TaskGroup, AnExceptionThatNobodyWaitsForIsLogged) {
   run([] {
-    std::mutex lock;
-    std::string text;
-    weft::set_log_sink([&](std::string_view line) {
-      const std::lock_guard hold(lock);
-      text += line;
-    });
+    log_catcher logged;
     {
       weft::task_group g;
       g.go([] { throw std::runtime_error("nobody waits for me"); });
@@ -256,12 +278,41 @@ TEST_P(TaskGroup, AnExceptionThatNobodyWaitsForIsLogged) {
       weft::task_group quiet;
       quiet.go([] { return boom; });
     }
-    weft::set_log_sink({});
-    EXPECT_NE(text.find("task_group: a task of "), std::string::npos) << text;
-    EXPECT_NE(text.find("nobody waits for me"), std::string::npos) << text;
-    EXPECT_NE(text.find("supervisor: a task of "), std::string::npos) << text;
-    EXPECT_NE(text.find("nor for me"), std::string::npos) << text;
-    EXPECT_EQ(text.find("I was told"), std::string::npos) << text;
+    const std::string text = logged.text();
+    EXPECT_TRUE(has(text, "task_group: a task of ")) << text;
+    EXPECT_TRUE(has(text, "nobody waits for me")) << text;
+    EXPECT_TRUE(has(text, "supervisor: a task of ")) << text;
+    EXPECT_TRUE(has(text, "nor for me")) << text;
+    EXPECT_FALSE(has(text, "I was told")) << text;
+  });
+}
+
+// `wait` can rethrow one at a time.
+TEST_P(TaskGroup, AnExceptionThatComesBesideAnotherIsLogged) {
+  run([] {
+    log_catcher logged;
+    weft::supervisor s;
+    s.set_limit(1);  // one after the other
+    s.go([] { throw std::runtime_error("the first"); });
+    s.go([] { throw std::runtime_error("the second"); });
+    s.go([] { throw 5; });
+    EXPECT_THROW((void)s.wait(), std::runtime_error);
+    s.go([] { throw std::runtime_error("the first of the next wait"); });
+    EXPECT_THROW((void)s.wait(), std::runtime_error);
+    weft::task_group g;
+    g.go([](const weft::context& inside) {
+      (void)inside.done().recv();
+      throw std::runtime_error("on being cancelled");
+    });
+    g.go([] { throw std::runtime_error("the cause"); });
+    EXPECT_THROW((void)g.wait(), std::runtime_error);
+    const std::string text = logged.text();
+    EXPECT_FALSE(has(text, "the first")) << text;
+    EXPECT_TRUE(has(text, "threw: the second")) << text;
+    EXPECT_TRUE(has(text, "threw something")) << text;
+    EXPECT_TRUE(has(text, "task_group: a task of ")) << text;
+    EXPECT_TRUE(has(text, "threw: on being cancelled")) << text;
+    EXPECT_FALSE(has(text, "the cause")) << text;
   });
 }
 

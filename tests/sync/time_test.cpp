@@ -8,11 +8,15 @@
 #include <chrono>
 #include <limits>
 #include <memory>
+#include <thread>
 #include <vector>
 #include <weft/chan.hpp>
 #include <weft/context.hpp>
 #include <weft/fiber.hpp>
+#include <weft/run.hpp>
 #include <weft/select.hpp>
+#include <weft/stats.hpp>
+#include <weft/wait_group.hpp>
 
 #include "tests/chan/support.hpp"
 
@@ -83,8 +87,8 @@ TEST_P(Time, SleepEndsWithTheContext) {
     auto [ctx, cancel] = weft::with_cancel(background());
     EXPECT_TRUE(weft::sleep_until(ctx, weft::clock::now() + 1ms));
     crew other(in_fibers());
-    other.start([&, &ctx = ctx] {
-      EXPECT_EQ(weft::sleep_for(ctx, std::chrono::hours::max()).error(), weft::errc::canceled);
+    other.start([&, &until = ctx] {
+      EXPECT_EQ(weft::sleep_for(until, std::chrono::hours::max()).error(), weft::errc::canceled);
     });
     for (int i = 0; i < 20; ++i) weft::yield();
     cancel();
@@ -469,6 +473,94 @@ TEST_P(Time, AfterFuncStopRacesFiringStress) {
     }
     yield_until([&] { return runs + stops == n; });
   });
+}
+
+// Nobody holds it but the timers of its runtime, wherever it lies there: in the heap, or (of many)
+// in the buckets behind it.
+TEST(AfterFuncAtTheEnd, WhatIsPendingIsDestroyed) {
+  const auto owned = std::make_shared<int>(1);
+  const auto before = weft::stats().live.timers;
+  for (const int n : {1, 2000}) {
+    weft::run([&] {
+      for (int i = 0; i < n; ++i) weft::after_func(1h + 1s * i, [owned] {}).detach();
+    });
+    EXPECT_EQ(owned.use_count(), 1);
+    EXPECT_EQ(weft::stats().live.timers, before);
+  }
+}
+
+TEST(AfterFuncAtTheEnd, WhatAPlainThreadHasLeftIsDestroyed) {
+  const auto owned = std::make_shared<int>(1);
+  {
+    const weft::runtime rt(weft::options{.procs = 1});
+    weft::after_func(1h, [owned] {}).detach();
+  }
+  EXPECT_EQ(owned.use_count(), 1);
+}
+
+TEST(AfterFuncAtTheEnd, StressWhatIsPendingWhilePsComeAndGoIsDestroyed) {
+  const auto owned = std::make_shared<int>(1);
+  for (int round = 0; round < scaled(100); ++round) {
+    weft::run(weft::options{.procs = 4}, [&] {
+      weft::wait_group all;
+      for (int f = 0; f < 16; ++f) {
+        all.go([&] {
+          for (int i = 0; i < 20; ++i) {
+            weft::after_func(1h, [owned] {}).detach();
+            weft::yield();
+          }
+        });
+      }
+      EXPECT_TRUE(weft::set_procs(1 + round % 4));
+      all.wait();
+    });
+    EXPECT_EQ(owned.use_count(), 1);
+  }
+}
+
+// Its fiber is queued when the main fiber returns, and does not begin any more. (Nearly always: a
+// round in which it does is void.)
+TEST(AfterFuncAtTheEnd, WhatHasFiredAndNotBegunIsDestroyed) {
+  const auto owned = std::make_shared<int>(1);
+  for (int round = 0; round < 20; ++round) {
+    weft::run(weft::options{.procs = 1}, [&] {
+      weft::after_func(0s, [owned] {}).detach();
+      const weft::timer after_it(1us);
+      const auto due = weft::clock::now() + 10us;
+      while (weft::clock::now() < due) {
+      }
+      yield_until([&] { return after_it.channel().len() == 1; });  // both fire in one go
+    });
+    EXPECT_EQ(owned.use_count(), 1);
+  }
+}
+
+TEST(AfterFuncAtTheEnd, AHandleMayOutliveItsRuntime) {
+  const auto owned = std::make_shared<int>(1);
+  weft::after_func_handle handle;
+  weft::run([&] { handle = weft::after_func(1h, [owned] {}); });
+  EXPECT_FALSE(handle.stop()) << "it was the runtime's end that prevented it";
+  handle = weft::after_func_handle();
+  EXPECT_EQ(owned.use_count(), 1);
+}
+
+TEST(AfterFuncAtTheEnd, StressStoppingRacesTheEnd) {
+  const auto owned = std::make_shared<int>(1);
+  for (int round = 0; round < scaled(300); ++round) {
+    weft::after_func_handle handle;
+    std::atomic<bool> there{false};
+    std::thread stopper([&] {
+      while (!there) std::this_thread::yield();
+      (void)handle.stop();
+      handle = weft::after_func_handle();
+    });
+    weft::run(weft::options{.procs = 1}, [&] {
+      handle = weft::after_func(1h, [owned] {});
+      there = true;
+    });
+    stopper.join();
+    EXPECT_EQ(owned.use_count(), 1);
+  }
 }
 
 TEST(TimeWithoutRuntime, TimersNeedOneSleepDoesNot) {

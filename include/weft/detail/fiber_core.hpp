@@ -81,7 +81,11 @@ enum class wait_reason : std::uint8_t {
   yield,
 };
 
-enum class entry_op : std::uint8_t { run, destroy };
+enum class entry_op : std::uint8_t {
+  run,
+  destroy,  ///< it has not begun; or what is left in it (a result) is wanted no more
+  abandon,  ///< its runtime has ended: it will not run (on); see counted_closure.hpp
+};
 
 inline constexpr std::size_t inline_closure_size = 64;
 inline constexpr std::size_t inline_closure_align = 16;

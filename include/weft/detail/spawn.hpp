@@ -11,6 +11,7 @@
 #include <utility>
 
 #include <weft/detail/config.hpp>
+#include <weft/detail/counted_closure.hpp>
 #include <weft/detail/fiber_core.hpp>
 
 namespace weft::inline v0 {
@@ -66,9 +67,20 @@ void closure_entry(fiber_core* g, entry_op op) {
   F* f = closure_of<F>(g);
   if (op == entry_op::run) {
     static_cast<void>((*f)());  // if it throws, that is a panic, and its frames are kept
-    g->entry = nullptr;         // nothing left to destroy when the G is recycled
+  } else if (op == entry_op::abandon) {
+    if constexpr (std::derived_from<F, counted_closure>) {
+      const bool begun = g->stack_lo != nullptr;
+      f->cut_off(begun);
+      if (begun) {
+        f->place.give_back();
+        return;
+      }
+    } else {
+      return;
+    }
   }
   f->~F();
+  g->entry = nullptr;  // nothing left to destroy when the G is recycled
 }
 
 /// Of ours: a user's functor may have an `entry` of another kind.

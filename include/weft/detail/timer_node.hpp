@@ -27,6 +27,19 @@ struct timer_node {
   void (*fire)(timer_node*, std::int64_t now) noexcept = nullptr;
   std::atomic<timer_heap*> heap{nullptr};  // where it is armed; null when not
   std::uint32_t pos = 0;                   // where in the heap, guarded by the heap's lock
+  bool holds_itself = false;               // it is a self_held_timer
+};
+
+/// One that perhaps nobody knows any more but the heap it is armed in. When its runtime ends it is
+/// told, so that somebody is left who frees it.
+struct self_held_timer : timer_node {
+  self_held_timer() noexcept { holds_itself = true; }
+  /// Under the heap's lock: it will not fire. True: `let_go` is to be called. False: somebody is
+  /// stopping it just now, and sees to the rest.
+  bool (*give_up)(self_held_timer*) noexcept = nullptr;
+  /// Without a lock; runs user code.
+  void (*let_go)(self_held_timer*) noexcept = nullptr;
+  self_held_timer* next_given_up = nullptr;
 };
 
 /// CLOCK_MONOTONIC now, ns.
