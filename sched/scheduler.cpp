@@ -71,12 +71,14 @@ void queue_woken(processor* p, fiber_core* g) noexcept {
   for (std::uint32_t i = 0; i < n; ++i) half.push_back(older[i]);
   half.push_back(g);
   p->rt->inject.push(half);
+  wake_if_idle(p->rt);
 }
 
 void queue_fresh(processor* p, fiber_core* g) noexcept {
   if (p->fresh.push(g)) [[likely]]
     return;
   p->rt->inject.push(g);  // no memory for a longer queue
+  wake_if_idle(p->rt);
 }
 
 bool is_fresh(const fiber_core* g) noexcept { return g->stack_lo == nullptr; }
