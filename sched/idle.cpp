@@ -53,8 +53,22 @@ void wake_if_idle(runtime_state* rt) noexcept { protocol::wake_if_idle(rt); }
 
 void wake_one(runtime_state* rt) noexcept { protocol::wake_one(rt); }
 
-WEFT_NOINLINE void wake_for_fresh(processor* p) noexcept {
-  if (p->fresh.size() > 1) protocol::wake_one(p->rt);
+namespace {
+
+WEFT_NOINLINE void wake_one_and_exit(machine* m) noexcept {
+  protocol::wake_one(m->rt);
+  rt_exit(m);
+}
+
+}  // namespace
+
+// (A tail call: a lone one, which is common, saves no register.)
+WEFT_NOINLINE void wake_for_fresh(machine* m, const processor* p) noexcept {
+  if (p->fresh.size() > 1) [[unlikely]] {
+    wake_one_and_exit(m);
+    return;
+  }
+  rt_exit(m);
 }
 
 void wake_processor(runtime_state* rt, processor* p) noexcept {
