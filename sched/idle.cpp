@@ -80,7 +80,19 @@ void wake_processor(runtime_state* rt, processor* p) noexcept {
   protocol::hand_to_sleeper(rt, p, false);
 }
 
-void stop_spinning(machine* m, bool found) noexcept { protocol::stop_spinning(m, found); }
+namespace {
+
+// Before the protocol takes m out of the count: whoever sees that sees this, too.
+void note_end_of_search(machine* m) noexcept {
+  if (m->spinning) ++m->searches;
+}
+
+}  // namespace
+
+void stop_spinning(machine* m, bool found) noexcept {
+  note_end_of_search(m);
+  protocol::stop_spinning(m, found);
+}
 
 bool acquire_idle_processor(machine* m) noexcept { return protocol::acquire(m); }
 
@@ -106,6 +118,7 @@ bool sleep_idle(machine* m) noexcept {
   const std::int64_t patience = has_spares(p) ? trim_period_ns() : never;
   p->io->prepare_wait();
   m->sleep_until = p->timers.next_when();
+  note_end_of_search(m);
   if (protocol::give_up(m)) return true;
   if (rt->idle.count() == rt->n_procs.load()) check_deadlock(rt);
   rt_exit(m);

@@ -79,9 +79,9 @@ class basic_idle_set {
     return n;
   }
 
-  /// A hint: is the bit of i up?
+  /// A hint: is the bit of i up? (Acquire, of what the P's owner did before put().)
   [[nodiscard]] bool has(int i) const noexcept {
-    return (words_[static_cast<std::size_t>(i) / 64].load(std::memory_order_relaxed) & bit(i)) != 0;
+    return (words_[static_cast<std::size_t>(i) / 64].load(std::memory_order_acquire) & bit(i)) != 0;
   }
 
   /// How many Ps there are from here on; before the first put() of a new one, never fewer.

@@ -85,6 +85,7 @@ std::size_t chosen_stack_size(const options& o) noexcept {
 
 void set_debug_modes(runtime_state* rt) {
   rt->force_migrate = debug_switch("migrate");
+  rt->wakes_oddly = rt->force_migrate || rt->notes_told;
   rt->randomise = debug_switch("random");
   rt->spin_wanted = debug_option_int("spin", 1) != 0;
   if (rt->n_procs.load() > rt->cores || !membarrier_available) rt->use_fences();
