@@ -25,6 +25,9 @@
 // first and reads `sleepers` afterwards (both sequentially consistent): no woken P is left with
 // nobody, and if there is no sleeper at all the waker starts another M for it.
 //
+// All of it happens inside a runtime section, on sysmon's thread, or while the caller counts in
+// runtime_state::external: conservation_watch.hpp, which looks for lost wake-ups, relies on that.
+//
 // A template over the World it runs in: the library's (idle.cpp), or the explorer's small one
 // (tests/model/idle_model_test.cpp), which tries every interleaving on this very code.
 #pragma once
