@@ -248,16 +248,18 @@ WEFT_NOINLINE void fiber_start(fiber_core* g) noexcept {
       g->state.store(fiber_state::runnable, std::memory_order_relaxed);
       p->fresh_since = p->budget.load(std::memory_order_relaxed);
       // (A filled runnext makes room, or it would wait for as long as we go on: the slow way.)
-      const bool queued = p->runnext == nullptr && p->fresh.try_push(g);
-      rt_exit(m);
-      const runtime_state* rt = m->rt;
-      rt->light_barrier();  // as in idle_protocol::wake_if_idle
-      if (queued) [[likely]] {
-        if (!rt->idle.any() || rt->spinning.load(std::memory_order_relaxed) != 0) [[likely]]
+      if (p->runnext == nullptr && p->fresh.try_push(g)) [[likely]] {
+        const runtime_state* rt = m->rt;
+        rt->light_barrier();  // as in idle_protocol::wake_if_idle
+        // (Whom to tell is seen to before the section ends: conservation_watch.hpp relies on it.)
+        if (rt->idle.any() && rt->spinning.load(std::memory_order_relaxed) == 0) [[unlikely]] {
+          wake_for_fresh(m, p);
           return;
-        wake_for_fresh(p);
+        }
+        rt_exit(m);
         return;
       }
+      rt_exit(m);
     }
   }
   ready_slowly(m, g);

@@ -53,8 +53,22 @@ void wake_if_idle(runtime_state* rt) noexcept { protocol::wake_if_idle(rt); }
 
 void wake_one(runtime_state* rt) noexcept { protocol::wake_one(rt); }
 
-WEFT_NOINLINE void wake_for_fresh(processor* p) noexcept {
-  if (p->fresh.size() > 1) protocol::wake_one(p->rt);
+namespace {
+
+WEFT_NOINLINE void wake_one_and_exit(machine* m) noexcept {
+  protocol::wake_one(m->rt);
+  rt_exit(m);
+}
+
+}  // namespace
+
+// (A tail call: a lone one, which is common, saves no register.)
+WEFT_NOINLINE void wake_for_fresh(machine* m, const processor* p) noexcept {
+  if (p->fresh.size() > 1) [[unlikely]] {
+    wake_one_and_exit(m);
+    return;
+  }
+  rt_exit(m);
 }
 
 void wake_processor(runtime_state* rt, processor* p) noexcept {
@@ -66,7 +80,19 @@ void wake_processor(runtime_state* rt, processor* p) noexcept {
   protocol::hand_to_sleeper(rt, p, false);
 }
 
-void stop_spinning(machine* m, bool found) noexcept { protocol::stop_spinning(m, found); }
+namespace {
+
+// Before the protocol takes m out of the count: whoever sees that sees this, too.
+void note_end_of_search(machine* m) noexcept {
+  if (m->spinning) ++m->searches;
+}
+
+}  // namespace
+
+void stop_spinning(machine* m, bool found) noexcept {
+  note_end_of_search(m);
+  protocol::stop_spinning(m, found);
+}
 
 bool acquire_idle_processor(machine* m) noexcept { return protocol::acquire(m); }
 
@@ -119,6 +145,7 @@ bool sleep_idle(machine* m) noexcept {
   const std::int64_t patience = has_spares(p) ? trim_period_ns() : never;
   p->io->prepare_wait();
   m->sleep_until = p->timers.next_when();
+  note_end_of_search(m);
   if (protocol::give_up(m)) return true;
   look_for_deadlock(rt);
   rt_exit(m);

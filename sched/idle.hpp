@@ -18,9 +18,9 @@ using idle_set = basic_idle_set<native_sync, max_procs / 64>;
 /// After publishing work: wakes a worker iff a P is idle and nobody spins. Any thread.
 void wake_if_idle(runtime_state* rt) noexcept;
 
-/// After adding to p->fresh, by its owner, when somebody could be woken. (A lone one is for p
-/// itself; see processor::has_stealable_fresh.)
-void wake_for_fresh(processor* p) noexcept;
+/// After adding to p->fresh, by its owner m in its section, when somebody could be woken; ends the
+/// section. (A lone one is for p itself; see processor::has_stealable_fresh.)
+void wake_for_fresh(machine* m, const processor* p) noexcept;
 
 /// Wakes one without the first look.
 void wake_one(runtime_state* rt) noexcept;

@@ -30,6 +30,9 @@
 // pairing holds; whoever takes the bit finds no sleeper. What only a sleeper would notice must not
 // be there: timers and polls, which others than the owner add only with a wake-up of that very P.
 //
+// All of it happens inside a runtime section, on sysmon's thread, or while the caller counts in
+// runtime_state::external: conservation_watch.hpp, which looks for lost wake-ups, relies on that.
+//
 // A template over the World it runs in: the library's (idle.cpp), or the explorer's small one
 // (tests/model/idle_model_test.cpp), which tries every interleaving on this very code.
 #pragma once
@@ -84,9 +87,9 @@ class basic_idle_set {
     return n;
   }
 
-  /// A hint: is the bit of i up?
+  /// A hint: is the bit of i up? (Acquire, of what the P's owner did before put().)
   [[nodiscard]] bool has(int i) const noexcept {
-    return (words_[static_cast<std::size_t>(i) / 64].load(std::memory_order_relaxed) & bit(i)) != 0;
+    return (words_[static_cast<std::size_t>(i) / 64].load(std::memory_order_acquire) & bit(i)) != 0;
   }
 
   /// How many Ps there are from here on; before the first put() of a new one, never fewer.

@@ -179,6 +179,7 @@ bool start_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
   rt->machines_lock.unlock();
   if (m != nullptr) return true;
   // No thread to be had: the P waits for one that comes free, and its fibers for any other.
+  rt->short_of_threads.store(true, std::memory_order_relaxed);
   p->fresh_since = no_parent;
   if (spinning) rt->spinning.fetch_sub(1);
   p->owner.store(owner_idle);

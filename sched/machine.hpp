@@ -48,10 +48,11 @@ struct machine : machine_head {
   std::uint32_t epoch = 0;
   std::uint32_t lock_depth = 0;  // lock_thread scopes of the fiber that is pinned here
   bool spinning = false;
-  sighting eye;                      // on the fresh fibers of other Ps
-  std::int64_t sleep_until = never;  // the first timer of the P it has offered
-  fiber_core g0;                     // the scheduler loop, on the thread's own stack
-  fiber_core leaving;                // a dying fiber switches away from here: its G is in the pool
+  sighting eye;                              // on the fresh fibers of other Ps
+  relaxed<std::int64_t> sleep_until{never};  // the first timer of the P it has offered
+  relaxed<std::uint32_t> searches{0};        // ended; for conservation_watch
+  fiber_core g0;                             // the scheduler loop, on the thread's own stack
+  fiber_core leaving;  // a dying fiber switches away from here: its G is in the pool
 
   // --- others
   std::atomic<bool> announced{false};       // inside weft::blocking
@@ -68,6 +69,7 @@ struct machine : machine_head {
   stall_mark stall;
   std::int64_t stall_since = 0;
   bool stall_reported = false;
+  std::uint32_t seen_done = 0;  // see conservation_watch
 
   pthread_t thread{};
   std::atomic<int> tid{0};

@@ -76,6 +76,9 @@ struct alignas(cache_line) processor {
   std::atomic<std::uint64_t> finished{0};  // likewise
   std::atomic<std::uint64_t> steals{0};
 
+  // --- under WEFT_DEBUG=conserve, by the owner and sysmon (here is room)
+  relaxed<std::uint32_t> told{0};  // queue.pushed() when idle Ps were last told of the ring
+
   // --- sysmon only
   std::uint32_t seen_tick = 0;
   std::uint64_t seen_owner = 0;
@@ -113,6 +116,13 @@ struct alignas(cache_line) processor {
   }
   [[nodiscard]] bool has_stealable() const noexcept {
     return !queue.empty() || has_stealable_fresh();
+  }
+  /// Owner, or sysmon: idle Ps are told of all that is in the ring.
+  void note_told() noexcept { told = queue.pushed(); }
+  /// Owner: now and then, before the counts come round again.
+  void forget_told() noexcept {
+    const std::uint32_t taken = queue.taken();
+    if (static_cast<std::int32_t>(told - taken) < 0) told = taken;
   }
 };
 

@@ -44,6 +44,7 @@ void reset(processor* p) noexcept {
   p->has_io_requests.store(false);
   p->io_requests = nullptr;
   p->runnext = nullptr;
+  p->note_told();  // of nothing: the ring is empty
   p->budget = 0;
   p->spin_limit = 8000;
   p->slept_out = false;

@@ -130,6 +130,15 @@ class basic_run_queue {
   }
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
 
+  /// From any thread; hints. Fibers ever put in, and taken out, mod 2^32: what was there when
+  /// `pushed` was n has gone when `taken` has come to n.
+  [[nodiscard]] std::uint32_t pushed() const noexcept {
+    return tail_.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] std::uint32_t taken() const noexcept {
+    return head_.load(std::memory_order_acquire);
+  }
+
  private:
   [[nodiscard]] typename Sync::template atomic<T*>& slot(std::uint32_t i) noexcept {
     return slots_[i % capacity];

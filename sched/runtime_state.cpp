@@ -21,6 +21,7 @@
 #include "runtime/os.hpp"
 #include "runtime/signals.hpp"
 #include "runtime/stack_watch.hpp"
+#include "sched/conservation_watch.hpp"
 #include "sched/fiber_extension.hpp"
 
 #if WEFT_TSAN
@@ -86,6 +87,8 @@ std::size_t chosen_stack_size(const options& o) noexcept {
 
 void set_debug_modes(runtime_state* rt) {
   rt->force_migrate = debug_switch("migrate");
+  rt->notes_told = conservation_limit_ns() > 0;
+  rt->wakes_oddly = rt->force_migrate || rt->notes_told;
   rt->randomise = debug_switch("random");
   rt->spin_wanted = debug_option_int("spin", 1) != 0;
   if (rt->n_procs.load() > rt->cores || !membarrier_available) rt->use_fences();

@@ -68,7 +68,8 @@ class runtime_state {
   alignas(cache_line) std::atomic<int> spinning{0};  // Ms looking for work
   alignas(cache_line) std::atomic<int> detached{0};  // Ms in user code or blocking calls, P taken
   std::atomic<bool> stopping{false};
-  std::atomic<bool> deadlock_told{false};  // and nothing has run since
+  std::atomic<bool> deadlock_told{false};     // and nothing has run since
+  std::atomic<bool> short_of_threads{false};  // a P was left without one, at least once
   inject_queue inject;
   std::atomic<std::int64_t> coarse_now{0};  // set by sysmon and by workers that read the clock
   std::atomic<std::uint64_t> handoffs{0};
@@ -91,13 +92,16 @@ class runtime_state {
 
   bool randomise = false;      // run order, in sanitizer presets and WEFT_DEBUG=random=1
   bool force_migrate = false;  // every wake moves the fiber to another P
+  bool notes_told = false;     // processor::told is kept, for WEFT_DEBUG=conserve
+  bool wakes_oddly = false;    // one of these two
   bool spin_wanted = true;
   bool is_default = false;
   std::uint64_t serial = 0;             // never the same twice
   runtime_state* next_live = nullptr;   // see runtime_lives
   relaxed<bool> light_is_fence{false};  // see light_barrier
   relaxed<bool> heavy_is_fence{false};
-  root_slot root;  // filled by ctx/ (runtime_hooks.hpp)
+  root_slot root;                               // filled by ctx/ (runtime_hooks.hpp)
+  std::atomic<std::uint64_t> lost_wake_ups{0};  // found by conservation_watch
 
   [[nodiscard]] std::uint64_t live_fibers() const noexcept;
   [[nodiscard]] WEFT_INLINE int wanted_procs() const noexcept {

@@ -71,15 +71,23 @@ void queue_woken(processor* p, fiber_core* g) noexcept {
   for (std::uint32_t i = 0; i < n; ++i) half.push_back(older[i]);
   half.push_back(g);
   p->rt->inject.push(half);
+  wake_if_idle(p->rt);
 }
 
 void queue_fresh(processor* p, fiber_core* g) noexcept {
   if (p->fresh.push(g)) [[likely]]
     return;
   p->rt->inject.push(g);  // no memory for a longer queue
+  wake_if_idle(p->rt);
 }
 
 bool is_fresh(const fiber_core* g) noexcept { return g->stack_lo == nullptr; }
+
+// p's M has told idle Ps, or is about to in this section.
+void note_told(processor* p) noexcept {
+  if (p->rt->notes_told) [[unlikely]]
+    p->note_told();
+}
 
 void put_list(processor* p, fiber_list list) noexcept {
   while (fiber_core* g = list.pop_front()) {
@@ -117,6 +125,7 @@ fiber_core* take_first(processor* p, fiber_list list) noexcept {
   if (!list.empty()) {
     put_list(p, list);
     wake_if_idle(p->rt);
+    note_told(p);
   }
   return g;
 }
@@ -127,6 +136,8 @@ void look_around(processor* p) noexcept {
   p->attention.store(false, std::memory_order_relaxed);
   p->looks.store(p->looks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   p->budget.store(dispatch_budget, std::memory_order_relaxed);
+  if (p->rt->notes_told) [[unlikely]]
+    p->forget_told();
   if (p->timers.next_when() != never) {
     const std::int64_t now = now_ns();
     p->rt->coarse_now.store(now, std::memory_order_relaxed);
@@ -195,6 +206,7 @@ fiber_core* steal(machine* m, processor* p) noexcept {
     }
     if (g != nullptr) {
       p->steals.store(p->steals.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      note_told(p);  // by stop_spinning()
       return g;
     }
   }
@@ -361,8 +373,8 @@ fiber_core* pop_local(processor* p) noexcept {
 
 namespace {
 
-// fiber_start, but for the most common case.
-void start_fresh(processor* p, fiber_core* g) noexcept {
+// fiber_start, but for the most common case. True: idle Ps were told.
+bool start_fresh(processor* p, fiber_core* g) noexcept {
   const machine* m = machine_here();
   const bool by_fiber = m->current != &m->g0;  // else: by a timer's callback, say
   p->fresh_since = by_fiber ? p->budget.load(std::memory_order_relaxed) : no_parent;
@@ -372,7 +384,9 @@ void start_fresh(processor* p, fiber_core* g) noexcept {
     p->runnext = nullptr;
     queue_woken(p, old);
   }
-  if (old != nullptr || !by_fiber || p->fresh.size() > 1) wake_if_idle(p->rt);
+  const bool is_for_others = old != nullptr || !by_fiber || p->fresh.size() > 1;
+  if (is_for_others) wake_if_idle(p->rt);
+  return is_for_others;
 }
 
 // Force-migrate mode: g goes to the mailbox of another P. False: there is none in service.
@@ -395,25 +409,35 @@ bool migrate(const processor* p, fiber_core* g) noexcept {
   return true;
 }
 
-}  // namespace
-
-void put_runnable(processor* p, fiber_core* g) noexcept {
-  runtime_state* rt = p->rt;
-  if (rt->force_migrate && migrate(p, g)) [[unlikely]]
-    return;
-  if (is_fresh(g)) {
-    start_fresh(p, g);
-    return;
-  }
+// True: idle Ps were told.
+WEFT_INLINE bool put_here(processor* p, fiber_core* g) noexcept {
+  if (is_fresh(g)) return start_fresh(p, g);
   fiber_core* old = p->runnext;
   p->runnext = g;
   if (old == nullptr) {
     // No wake-up: this P runs it next. If it does not park soon, its next call here moves the fiber
     // to the ring, and sysmon sees runnext.
-    return;
+    return false;
   }
   queue_woken(p, old);
-  wake_if_idle(rt);
+  wake_if_idle(p->rt);
+  return true;
+}
+
+// Force-migrate mode, or what idle Ps are told of is noted.
+WEFT_NOINLINE void put_runnable_oddly(processor* p, fiber_core* g) noexcept {
+  if (p->rt->force_migrate && migrate(p, g)) return;
+  if (put_here(p, g)) note_told(p);
+}
+
+}  // namespace
+
+void put_runnable(processor* p, fiber_core* g) noexcept {
+  if (p->rt->wakes_oddly) [[unlikely]] {
+    put_runnable_oddly(p, g);
+    return;
+  }
+  static_cast<void>(put_here(p, g));
 }
 
 void schedule_loop(machine* m) noexcept {

@@ -85,6 +85,7 @@ runtime_stats stats_of(const runtime_state* rt) {
   s.idle_procs = rt->idle.count();
   s.detached = rt->detached.load();
   s.handoffs = rt->handoffs.load();
+  s.lost_wake_ups = rt->lost_wake_ups.load();
   s.threads = static_cast<int>(rt->machine_count.load()) + 1;
   s.spawned = rt->spawned_elsewhere.load();
   for (const processor* p : rt->procs) {
@@ -116,8 +117,10 @@ std::ostream& operator<<(std::ostream& os, const runtime_stats& s) {
   os << "live:    " << s.live << "\nfibers:  runnable " << s.runnable << ", running " << s.running
      << ", waiting " << s.waiting << ", ever started " << s.spawned << "\nsched:   procs "
      << s.procs << " (idle " << s.idle_procs << "), threads " << s.threads << ", detached "
-     << s.detached << ", steals " << s.steals << ", handoffs " << s.handoffs << "\nwaiting: timers "
-     << s.armed_timers << ", polls " << s.armed_polls << " (" << s.netpoll << ")\n";
+     << s.detached << ", steals " << s.steals << ", handoffs " << s.handoffs;
+  if (s.lost_wake_ups != 0) os << ", lost wake-ups " << s.lost_wake_ups;
+  os << "\nwaiting: timers " << s.armed_timers << ", polls " << s.armed_polls << " (" << s.netpoll
+     << ")\n";
   detail::print_stacks(os, s);
   return os;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // sysmon: one thread a runtime that needs no P. It takes the P from an M that blocks or hogs, asks
 // busy Ps to look around, wakes workers for overdue timers of busy Ps, trims idle stacks, and
-// sleeps when everything is idle.
+// sleeps when everything is idle (under WEFT_DEBUG=conserve, for a tick at a time).
 //
 // Blocked and busy are told apart by the thread's CPU clock: not advancing, with the thread really
 // asleep (not merely preempted), while work waits -> take the P at once. A hog loses it after 10
@@ -16,6 +16,7 @@
 #include "runtime/debug.hpp"
 #include "runtime/os.hpp"
 #include "runtime/stack_pool.hpp"
+#include "sched/conservation_watch.hpp"
 #include "sched/memory_trim.hpp"
 #include "sched/runtime_state.hpp"
 #include "sched/sched_trace.hpp"
@@ -146,7 +147,11 @@ void help_busy(runtime_state* rt, std::int64_t now) noexcept {
   if (!rt->idle.any() || rt->spinning.load(std::memory_order_relaxed) != 0) return;
   bool overdue = work_anywhere(rt);
   for (const processor* p : rt->procs) overdue |= p->timers.next_when() <= now;
-  if (overdue) wake_one(rt);
+  if (!overdue) return;
+  if (rt->notes_told) {
+    for (processor* p : rt->procs) p->note_told();
+  }
+  wake_one(rt);
 }
 
 struct sysmon_state {
@@ -155,6 +160,7 @@ struct sysmon_state {
   std::int64_t next_review = now_ns() + review_period_ns;  // the start has just looked
   sched_trace trace;
   stall_watch stalls;
+  conservation_watch wakes;
   std::int64_t tick = min_tick_ns;
   int quiet_rounds = 0;
 };
@@ -174,20 +180,34 @@ void see_to_procs(runtime_state* rt, sysmon_state& s, std::int64_t now) noexcept
   nudge_procs(rt);
 }
 
+// Before help_busy, which would hide what has been lost.
+conservation_watch::verdict see_to_wakes(runtime_state* rt, conservation_watch& wakes,
+                                         std::int64_t now) noexcept {
+  if (!wakes.on()) return conservation_watch::verdict::quiet;
+  const conservation_watch::verdict v = wakes.look(rt, now);
+  if (v == conservation_watch::verdict::lost) wakes.report(rt, now);
+  return v;
+}
+
 // All Ps idle: sleep until a worker leaves idleness.
 void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   rt->sysmon_word.store(0);
   rt->sysmon_asleep.store(true);
   std::int64_t pause = first_look_again_ns;
-  for (bool look_again = true; look_again; pause = std::min(2 * pause, last_look_again_ns)) {
+  for (;;) {
     // The worker that went idle last may have looked while somebody was still on his way out of
     // ready(); nobody else would look again.
     const bool in_doubt = check_deadlock(rt);
     if (!all_is_quiet(rt) || rt->stopping.load()) break;
     const std::int64_t due = std::min(s.memory.due(), s.trace.due());
-    const std::int64_t until = std::min(due, in_doubt ? now_ns() + pause : never);
+    std::int64_t until = std::min(due, in_doubt ? now_ns() + pause : never);
+    // (Whoever would have to wake a worker may be the one who forgets to.)
+    if (s.wakes.on()) until = std::min(until, now_ns() + max_tick_ns);
     os::futex_wait(&rt->sysmon_word, 0, until == never ? -1 : until);
-    look_again = in_doubt && rt->sysmon_word.load() == 0 && now_ns() < due;
+    if (rt->sysmon_word.load() != 0 || now_ns() >= due) break;
+    if (!in_doubt && !s.wakes.on()) break;
+    if (see_to_wakes(rt, s.wakes, now_ns()) != conservation_watch::verdict::quiet) break;
+    pause = std::min(2 * pause, last_look_again_ns);
   }
   rt->sysmon_asleep.store(false);
   s.tick = min_tick_ns;
@@ -198,12 +218,14 @@ void* sysmon_main(void* argument) {
   auto* rt = static_cast<runtime_state*>(argument);
   ::pthread_setname_np(::pthread_self(), "weft-sysmon");
   sysmon_state s(rt);
+  const std::int64_t longest_tick = std::min(max_tick_ns, s.wakes.period());
   while (!rt->stopping.load(std::memory_order_acquire)) {
     const std::int64_t now = now_ns();
     rt->coarse_now.store(now, std::memory_order_relaxed);
     bool acted = false;
+    const auto wakes = see_to_wakes(rt, s.wakes, now);
     for (processor* p : rt->procs) acted |= examine(rt, p, now);
-    help_busy(rt, now);
+    if (wakes != conservation_watch::verdict::in_doubt) help_busy(rt, now);
     see_to_procs(rt, s, now);
     s.memory.look(now);
     stack_guard_report();
@@ -211,7 +233,7 @@ void* sysmon_main(void* argument) {
     s.stalls.look(rt, now);
     s.quiet_rounds = acted ? 0 : s.quiet_rounds + 1;
     if (acted) s.tick = min_tick_ns;
-    if (s.quiet_rounds > 20 && s.tick < max_tick_ns) s.tick = std::min(s.tick * 2, max_tick_ns);
+    if (s.quiet_rounds > 20 && s.tick < longest_tick) s.tick = std::min(s.tick * 2, longest_tick);
     if (s.quiet_rounds > 30 && all_is_quiet(rt) && s.memory.due() > now) {
       deep_sleep(rt, s);
       continue;

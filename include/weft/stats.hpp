@@ -45,6 +45,7 @@ struct runtime_stats {
   std::uint64_t spawned = 0;  ///< fibers ever started
   std::uint64_t steals = 0;
   std::uint64_t handoffs = 0;
+  std::uint64_t lost_wake_ups = 0;  ///< found under WEFT_DEBUG=conserve: bugs of weft's
   std::int64_t armed_timers = 0;
   std::int64_t armed_polls = 0;
   const char* netpoll = "";  ///< "io_uring" or "epoll"
