@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <span>
 #include <utility>
 
 #include <weft/detail/fiber_core.hpp>
@@ -343,6 +344,19 @@ constexpr std::size_t most_at_once = 64;
 // If all of it is in memory, to give that up takes some 100 us.
 constexpr std::size_t most_bytes_at_once = 4U << 20;
 
+// Neighbours go in one call. (Guards between them stay: MADV_DONTNEED takes pages only.)
+void drop_pages(std::span<char*> stacks, int stack_class) noexcept {
+  std::ranges::sort(stacks);
+  const std::size_t stride = class_size(stack_class);
+  for (std::size_t i = 0; i < stacks.size();) {
+    std::size_t run = 1;
+    while (i + run < stacks.size() && stacks[i + run] == stacks[i] + run * stride) ++run;
+    const std::size_t size = (run - 1) * stride + stack_cache::usable_size(stack_class);
+    ::madvise(stacks[i], size, MADV_DONTNEED);
+    i += run;
+  }
+}
+
 // The oldest unwanted stacks of a class lose their pages. True: there may be more.
 bool trim_some(int stack_class) noexcept {
   const std::size_t most =
@@ -353,9 +367,7 @@ bool trim_some(int stack_class) noexcept {
   while (n < most && (batch[n] = pop_oldest_locked(stack_class)) != nullptr) ++n;
   pool.lock.unlock();
   if (n == 0) return false;
-  for (std::size_t i = 0; i < n; ++i) {
-    ::madvise(batch[i], stack_cache::usable_size(stack_class), MADV_DONTNEED);
-  }
+  drop_pages(std::span(batch).first(n), stack_class);
   std::array<arena_id, most_at_once> empty{};
   std::size_t n_empty = 0;
   pool.lock.lock();
@@ -374,11 +386,7 @@ bool trim_some(int stack_class) noexcept {
 
 bool trim_slice() noexcept {
   bool more = false;
-  for (int i = 0; i < 3; ++i) {
-    more = false;
-    for (int c = 0; c < stack_classes; ++c) more |= trim_some(c);
-    if (!more) break;
-  }
+  for (int c = 0; c < stack_classes; ++c) more |= trim_some(c);
   return more;
 }
 

@@ -156,7 +156,7 @@ struct stack_stats {
 [[nodiscard]] stack_stats stack_pool_stats() noexcept;
 
 /// Gives memory of stacks back: what has not been wanted since the period before the last;
-/// `period_over` begins the next one. A slice of some 200 us of work; true: there is more to do.
+/// `period_over` begins the next one. A slice of some 60 us of work; true: there is more to do.
 [[nodiscard]] bool stack_pool_trim(bool period_over) noexcept;
 
 /// The same for all at once, but for a small reserve: at the end of a runtime.

@@ -11,6 +11,10 @@
 namespace weft::inline v0::detail {
 namespace {
 
+// Short beside the 10 ms after which sysmon has to take a P from a hog; long beside its own pauses,
+// or a million stacks would take half a minute to go.
+constexpr std::int64_t slice_ns = 500'000;
+
 // The pools are of the process, so its runtimes share the clock.
 std::atomic<std::int64_t> period_end{0};
 
@@ -22,13 +26,18 @@ bool ends_period(std::int64_t now) noexcept {
 
 }  // namespace
 
-void memory_trim::look(std::int64_t now) noexcept {
-  if (trim_period_ns() == never) return;
-  if (const bool over = ends_period(now); over || more_) {
-    more_ = stack_pool_trim(over);
-    more_ |= fiber_pool_trim(over);
+bool memory_trim::look(std::int64_t now) noexcept {
+  if (trim_period_ns() == never) return false;
+  bool over = ends_period(now);
+  if (over || more_) {
+    do {
+      more_ = stack_pool_trim(over);
+      more_ |= fiber_pool_trim(over);
+      over = false;
+    } while (more_ && now_ns() < now + slice_ns);
   }
   parked_.look(now);
+  return more_;
 }
 
 std::int64_t memory_trim::due() const noexcept {

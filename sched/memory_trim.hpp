@@ -15,8 +15,8 @@ class memory_trim {
  public:
   explicit memory_trim(const runtime_state* rt) noexcept : parked_(rt) {}
 
-  /// A slice, if one is due.
-  void look(std::int64_t now) noexcept;
+  /// A slice, if one is due. True: there is more to do, and soon.
+  [[nodiscard]] bool look(std::int64_t now) noexcept;
 
   /// When there will be something to do, if nothing happens until then; `never`: nothing.
   [[nodiscard]] std::int64_t due() const noexcept;

@@ -227,13 +227,14 @@ void* sysmon_main(void* argument) {
     for (processor* p : rt->procs) acted |= examine(rt, p, now);
     if (wakes != conservation_watch::verdict::in_doubt) help_busy(rt, now);
     see_to_procs(rt, s, now);
-    s.memory.look(now);
+    const bool giving_back = s.memory.look(now);
     stack_guard_report();
     s.trace.look(rt, now);
     s.stalls.look(rt, now);
     s.quiet_rounds = acted ? 0 : s.quiet_rounds + 1;
-    if (acted) s.tick = min_tick_ns;
-    if (s.quiet_rounds > 20 && s.tick < longest_tick) s.tick = std::min(s.tick * 2, longest_tick);
+    if (acted || giving_back) s.tick = min_tick_ns;
+    if (s.quiet_rounds > 20 && !giving_back && s.tick < longest_tick)
+      s.tick = std::min(s.tick * 2, longest_tick);
     if (s.quiet_rounds > 30 && all_is_quiet(rt) && s.memory.due() > now) {
       deep_sleep(rt, s);
       continue;
