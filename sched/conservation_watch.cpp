@@ -93,7 +93,7 @@ std::int64_t conservation_limit_ns() noexcept {
 
 conservation_watch::conservation_watch() noexcept : limit_(conservation_limit_ns()) {
   const char* text = debug_option("conserve");
-  if (text == nullptr || limit_ > 0) return;
+  if (text == nullptr || limit_ >= 0) return;  // (0: off)
   log_format("weft: WEFT_DEBUG=conserve=%s: not a time (1ms, 500us, 2s); not watching", text);
 }
 

@@ -156,13 +156,18 @@ void fiber_take_labels(fiber_core* to, const fiber_core* from) {
   if (labelled) to->flags |= fiber_has_labels;
 }
 
-fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t align, const void* site,
-                           const fiber_options* options) {
+namespace {
+
+enum class at_the_end : std::uint8_t { leave, stay };
+
+fiber_core* alloc_in(runtime_state* rt, std::size_t size, std::size_t align, const void* site,
+                     const fiber_options* options, at_the_end what) {
   machine* m = this_machine();
   fiber_core* g = nullptr;
   if (m != nullptr && m->rt == rt) {
     // (In a section a timer is being fired, under its heap's lock: the fiber leaves later.)
-    const bool may_leave = m->in_rt.load(std::memory_order_relaxed) == 0;
+    const bool may_leave =
+        what == at_the_end::leave && m->in_rt.load(std::memory_order_relaxed) == 0;
     if (may_leave && rt->stopping.load(std::memory_order_relaxed)) [[unlikely]]
       checkpoint();
     const rt_section section(m);
@@ -200,24 +205,31 @@ fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t alig
   return g;
 }
 
-// Locked instructions: none.
-WEFT_NOINLINE fiber_core* fiber_alloc_small(const void* site) {
+fiber_core* alloc_here(std::size_t size, std::size_t align, const void* site,
+                       const fiber_options* options, at_the_end what) {
+  runtime_state* rt = current_runtime();
+  if (rt == nullptr) throw no_runtime_error();
+  return alloc_in(rt, size, align, site, options, what);
+}
+
+template <at_the_end What>
+WEFT_INLINE fiber_core* alloc_small(const void* site) {
   machine* m = machine_here();
   if (m == nullptr) [[unlikely]]
-    return fiber_alloc(0, 1, site, nullptr);
+    return alloc_here(0, 1, site, nullptr, What);
   runtime_state* rt = m->rt;
   const fiber_core* parent = m->current;  // (g0 has the id 0)
   if ((parent->flags & fiber_has_labels) != 0 || rt->stopping.load(std::memory_order_relaxed))
       [[unlikely]] {
-    return fiber_alloc(0, 1, site, nullptr);
+    return alloc_here(0, 1, site, nullptr, What);
   }
   processor* p = rt_enter_quick(m);
   if (p == nullptr) [[unlikely]]
-    return fiber_alloc(0, 1, site, nullptr);
+    return alloc_here(0, 1, site, nullptr, What);
   fiber_core* g = p->id_next != p->id_end ? p->fibers.take() : nullptr;
   if (g == nullptr) [[unlikely]] {
     rt_exit(m);
-    return fiber_alloc(0, 1, site, nullptr);
+    return alloc_here(0, 1, site, nullptr, What);
   }
   g->id = p->id_next++;
   bump(p->spawned);
@@ -226,11 +238,29 @@ WEFT_NOINLINE fiber_core* fiber_alloc_small(const void* site) {
   return g;
 }
 
+}  // namespace
+
+// Locked instructions: none.
+WEFT_NOINLINE fiber_core* fiber_alloc_small(const void* site) {
+  return alloc_small<at_the_end::leave>(site);
+}
+
+WEFT_NOINLINE fiber_core* fiber_alloc_small_counted(const void* site) {
+  return alloc_small<at_the_end::stay>(site);
+}
+
+fiber_core* fiber_alloc_in(runtime_state* rt, std::size_t size, std::size_t align, const void* site,
+                           const fiber_options* options) {
+  return alloc_in(rt, size, align, site, options, at_the_end::leave);
+}
+
 fiber_core* fiber_alloc(std::size_t size, std::size_t align, const void* site,
                         const fiber_options* options) {
-  runtime_state* rt = current_runtime();
-  if (rt == nullptr) throw no_runtime_error();
-  return fiber_alloc_in(rt, size, align, site, options);
+  return alloc_here(size, align, site, options, at_the_end::leave);
+}
+
+fiber_core* fiber_alloc_counted(std::size_t size, std::size_t align, const void* site) {
+  return alloc_here(size, align, site, nullptr, at_the_end::stay);
 }
 
 void fiber_discard(fiber_core* g) noexcept {

@@ -132,6 +132,8 @@ bool leave_idle(machine* m) noexcept {
   p->fresh.trim();
   give_spares_back(p);  // nobody is there to do it when they have not been wanted for long
   m->sleep_until = never;
+  p->looks.store(p->looks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  note_end_of_search(m);
   if (protocol::leave(m)) return false;
   look_for_deadlock(rt);
   return true;

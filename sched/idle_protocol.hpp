@@ -235,7 +235,7 @@ struct idle_protocol {
         return false;
       }
       World::set_tag(m, tag);
-      p->running_on.store(m, std::memory_order_relaxed);
+      p->running_on.store(m, std::memory_order_release);
       m->spinning = p->woken_to_spin.load(std::memory_order_relaxed);
     }
     if (p->sleepers.load() > 0) World::wake(p);  // flush out stale sleepers

@@ -141,7 +141,7 @@ void set_tag(machine* m, std::uint64_t tag) noexcept {
 void adopt_processor(machine* m, processor* p) noexcept {
   set_tag(m, next_tag(m));
   m->p = p;
-  p->running_on.store(m, std::memory_order_relaxed);
+  p->running_on.store(m, std::memory_order_release);  // with what a new M is made of
   p->owner.store(m->tag, std::memory_order_seq_cst);
   // A P is at work: somebody has to watch it. (sysmon says that it sleeps, then counts idle Ps.)
   if (m->rt->sysmon_asleep.load()) sysmon_wake(m->rt);
@@ -184,6 +184,7 @@ bool start_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
   if (spinning) rt->spinning.fetch_sub(1);
   p->owner.store(owner_idle);
   rt->idle.put(p->index);
+  if (rt->sysmon_asleep.load()) sysmon_wake(rt);  // it tries again
   return false;
 }
 

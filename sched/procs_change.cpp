@@ -104,7 +104,7 @@ bool close_door(processor* p) noexcept {
 // m's P leaves service; or stays for now.
 void retire(machine* m, processor* p) noexcept {
   runtime_state* rt = m->rt;
-  stop_spinning(m, false);
+  stop_spinning(m, true);  // as one that goes on to run something: others may rely on its search
   if (!hand_on_all(rt, p) || !close_door(p)) return;
   heavy_barrier();  // pairs with migrate(): see the file's top
   hand_on_fibers(rt, p);

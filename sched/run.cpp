@@ -31,13 +31,14 @@ runtime_state* run_begin(const options& o) {
 }
 
 void run_main(runtime_state* rt, fiber_core* g, main_outcome* outcome) noexcept {
+  rt->external.fetch_add(1);  // until g can be seen: no deadlock before that
   rt->mains.fetch_add(1);
   weft_threads.fetch_add(1);  // this thread waits for the runtime: it cannot wake anybody itself
   fiber_start(g);
+  rt->external.fetch_sub(1);
   while (outcome->done.load(std::memory_order_acquire) == 0) {
     os::futex_wait(&outcome->done, 0);
   }
-  weft_threads.fetch_sub(1);
 }
 
 void run_end(runtime_state* rt) { runtime_stop(std::unique_ptr<runtime_state>(rt)); }
@@ -45,6 +46,7 @@ void run_end(runtime_state* rt) { runtime_stop(std::unique_ptr<runtime_state>(rt
 void signal_main_done(main_outcome* outcome) noexcept {
   // From here on fibers that sleep for ever are leftovers and no deadlock.
   this_machine()->rt->mains.fetch_sub(1);
+  weft_threads.fetch_sub(1);  // the caller of run can wake others, from now on and not when it runs
   std::atomic<std::uint32_t>* word = &outcome->done;
   word->store(1, std::memory_order_release);  // the outcome's frame may be gone after this
   os::futex_wake(word);

@@ -205,10 +205,12 @@ void abandon_step(fiber_core* g, void* context) {
   ++a->count;
 }
 
-// Whoever counts it does not wait for it any more.
+// Whoever counts it does not wait for it any more. First of all those that have begun: a counted
+// closure that has not is destroyed by this, and may own the group that waits for the others.
+template <bool Begun>
 void cut_off_step(fiber_core* g, void* context) {
   if (!is_left(static_cast<abandonment*>(context), g)) return;
-  if (g->entry != nullptr) g->entry(g, entry_op::abandon);
+  if ((g->stack_lo != nullptr) == Begun && g->entry != nullptr) g->entry(g, entry_op::abandon);
 }
 
 // A closure that has not begun goes while all frames that it may know are still there.
@@ -282,7 +284,8 @@ void abandon_all(runtime_state* rt) {
   // whoever counts those hears first that they are gone.
   strike_off(rt);
   if (a.count > 0) {
-    fiber_visit(&cut_off_step, &a);
+    fiber_visit(&cut_off_step<true>, &a);
+    fiber_visit(&cut_off_step<false>, &a);
     fiber_visit(&destroy_unbegun_step, &a);
   }
   let_go(given_up);

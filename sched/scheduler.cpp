@@ -329,7 +329,8 @@ fiber_core* find_runnable(machine* m) noexcept {
     if (spin_for_work(m, p)) continue;
     if (!sleep_idle(m)) return nullptr;
   }
-  stop_spinning(m, false);
+  // Its P has to go, perhaps: then others may rely on this search.
+  stop_spinning(m, !m->rt->stopping.load(std::memory_order_relaxed));
   return nullptr;
 }
 

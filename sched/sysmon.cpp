@@ -169,7 +169,7 @@ struct sysmon_state {
 // leaves: nobody goes to bed before it. One that comes later wakes a worker, which wakes sysmon.
 bool all_is_quiet(const runtime_state* rt) noexcept {
   return rt->idle.count() == rt->n_procs.load() && procs_settled(rt) && rt->detached.load() == 0 &&
-         rt->external.load() == 0;
+         rt->external.load() == 0 && rt->inject.empty();  // (no thread could be started for those)
 }
 
 void see_to_procs(runtime_state* rt, sysmon_state& s, std::int64_t now) noexcept {
@@ -193,21 +193,26 @@ conservation_watch::verdict see_to_wakes(runtime_state* rt, conservation_watch& 
 void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   rt->sysmon_word.store(0);
   rt->sysmon_asleep.store(true);
+  // The worker that went idle last may have looked for a deadlock while somebody was still on his
+  // way out of ready(); nobody else would look again.
+  bool in_doubt = true;
+  std::int64_t next_look = 0;
   std::int64_t pause = first_look_again_ns;
   for (;;) {
-    // The worker that went idle last may have looked while somebody was still on his way out of
-    // ready(); nobody else would look again.
-    const bool in_doubt = check_deadlock(rt);
+    if (now_ns() >= next_look) {
+      in_doubt = check_deadlock(rt);
+      next_look = now_ns() + pause;
+      pause = std::min(2 * pause, last_look_again_ns);
+    }
     if (!all_is_quiet(rt) || rt->stopping.load()) break;
     const std::int64_t due = std::min(s.memory.due(), s.trace.due());
-    std::int64_t until = std::min(due, in_doubt ? now_ns() + pause : never);
+    std::int64_t until = std::min(due, in_doubt ? next_look : never);
     // (Whoever would have to wake a worker may be the one who forgets to.)
     if (s.wakes.on()) until = std::min(until, now_ns() + max_tick_ns);
     os::futex_wait(&rt->sysmon_word, 0, until == never ? -1 : until);
     if (rt->sysmon_word.load() != 0 || now_ns() >= due) break;
     if (!in_doubt && !s.wakes.on()) break;
     if (see_to_wakes(rt, s.wakes, now_ns()) != conservation_watch::verdict::quiet) break;
-    pause = std::min(2 * pause, last_look_again_ns);
   }
   rt->sysmon_asleep.store(false);
   s.tick = min_tick_ns;
@@ -232,14 +237,16 @@ void* sysmon_main(void* argument) {
     s.trace.look(rt, now);
     s.stalls.look(rt, now);
     s.quiet_rounds = acted ? 0 : s.quiet_rounds + 1;
-    if (acted || giving_back) s.tick = min_tick_ns;
-    if (s.quiet_rounds > 20 && !giving_back && s.tick < longest_tick)
-      s.tick = std::min(s.tick * 2, longest_tick);
+    if (acted) s.tick = min_tick_ns;
+    if (s.quiet_rounds > 20 && s.tick < longest_tick) s.tick = std::min(s.tick * 2, longest_tick);
     if (s.quiet_rounds > 30 && all_is_quiet(rt) && s.memory.due() > now) {
       deep_sleep(rt, s);
       continue;
     }
-    os::futex_wait(&rt->sysmon_word, 0, now_ns() + s.tick);
+    // Giving memory back takes all of its time while nobody works, else half.
+    std::int64_t pause = s.tick;
+    if (giving_back) pause = all_is_quiet(rt) ? 0 : std::min(s.tick, now_ns() - now);
+    os::futex_wait(&rt->sysmon_word, 0, now_ns() + pause);
     rt->sysmon_word.store(0);
   }
   return nullptr;

@@ -3,6 +3,7 @@
 // before fibers_.done(), the last touch of the budget.
 #include <weft/budget.hpp>
 
+#include <weft/detail/park.hpp>
 #include "sync/stray_exception.hpp"
 
 namespace weft::inline v0 {
@@ -21,6 +22,7 @@ budget::~budget() {
 
 budget::verdict budget::enter() noexcept {
   if (detail::current_root_slot() == nullptr) return verdict::no_runtime;
+  detail::checkpoint();  // here a runtime that ends is left: what is counted has to be given back
   // relaxed: a count; what fibers did is ordered by wait().
   std::size_t n = in_use_.load(std::memory_order_relaxed);
   while (n < limit_) {

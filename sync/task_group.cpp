@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weft/task_group.hpp>
 
+#include <weft/detail/park.hpp>
 #include <weft/detail/runtime_hooks.hpp>
 #include "sync/stray_exception.hpp"
 
@@ -37,12 +38,15 @@ void group_core::count_in() {
   tasks_.add(1);
 }
 
+// Whoever starts tasks for ever leaves a runtime that ends here, before it counts one.
 void group_core::enter() {
+  checkpoint();
   if (limit_ != nullptr) limit_->acquire();
   count_in();
 }
 
 result<void> group_core::enter(const weft::context& ctx) {
+  checkpoint();
   if (limit_ != nullptr) {
     if (result<void> r = limit_->acquire(ctx); !r) return r;
   } else if (const std::error_code e = end_of(node_of(ctx))) {
@@ -57,6 +61,7 @@ result<void> group_core::enter(const weft::context& ctx) {
 }
 
 bool group_core::try_enter() {
+  checkpoint();
   if (limit_ != nullptr && !limit_->try_acquire()) return false;
   count_in();
   return true;
@@ -77,7 +82,7 @@ void group_core::fail(std::error_code e, std::exception_ptr x) noexcept {
   }
   if (!exception_) exception_.swap(x);
   lock_.unlock();
-  if (first && cancel_on_failure_) scope_.cancel(e);
+  if (cancel_on_failure_) scope_.cancel(e);  // (the first one is the cause; see also cut_off)
   if (x) report(x);
 }
 

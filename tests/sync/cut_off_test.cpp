@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <memory>
 #include <system_error>
 #include <thread>
@@ -16,6 +17,7 @@
 #include <weft/run.hpp>
 #include <weft/singleflight.hpp>
 #include <weft/task_group.hpp>
+#include <weft/time.hpp>
 #include <weft/wait_group.hpp>
 
 #include "tests/chan/support.hpp"
@@ -111,6 +113,60 @@ TEST(CutOff, AFunctionThatHasNotBegunMayOwnTheGroup) {
     }
   });
   EXPECT_EQ(r.code, 0) << r.error;
+}
+
+// Its inner tasks wait on stacks, wherever they lie in memory. (In a child: as above.)
+TEST(CutOff, ATaskThatHasNotBegunMayOwnAGroupWhoseTasksWait) {
+  const auto r = weft_test::run_child([] {
+    ::alarm(60);
+    for (int round = 0; round < 20; ++round) {
+      auto never = weft::make_chan<int>();
+      weft::task_group outer;
+      weft::run(weft::options{.procs = 1}, [&] {
+        auto inner = std::make_unique<weft::task_group>();
+        for (int i = 0; i <= round % 5; ++i) weft::go([] { weft::yield(); });
+        for (int i = 0; i < 4; ++i) inner->go([&never] { static_cast<void>(never.recv()); });
+        yield_until([&] { return parked_receivers(never) == 4; });
+        outer.go([owned = std::move(inner)] {});
+      });
+      static_cast<void>(outer.wait());
+    }
+  });
+  EXPECT_EQ(r.code, 0) << r.error;
+}
+
+TEST(CutOff, ALaterFailureStillCancelsTheOthers) {
+  weft::task_group group;
+  run_and_cut_off([&](const auto& task) { group.go(task); });
+  weft::run([&] {
+    group.go([&] { static_cast<void>(group.context().done().recv()); });
+    group.go([] { return boom; });
+    EXPECT_EQ(group.wait(), weft::errc::canceled);
+    EXPECT_EQ(group.context().cause(), boom);
+  });
+}
+
+// A task is counted before there is a fiber for it, and making one is where fibers leave a runtime
+// that ends.
+TEST(CutOff, StressTasksStartTasksUntilTheEnd) {
+  for (int round = 0; round < scaled(200); ++round) {
+    weft::supervisor group;
+    weft::budget budget(1'000'000);
+    weft::run(weft::options{.procs = 2}, [&] {
+      for (int i = 0; i < 2; ++i) {
+        group.go([&group] {
+          for (;;) group.go([] {});
+        });
+        EXPECT_TRUE(budget.go([&budget] {
+          for (;;) static_cast<void>(budget.go([] {}));
+        }));
+      }
+      weft::sleep_for(std::chrono::microseconds(20 + round % 50));
+    });
+    static_cast<void>(group.wait());
+    budget.wait();
+    EXPECT_EQ(budget.stats().in_use, 0U);
+  }
 }
 
 TEST(CutOff, ABudgetDoesNotWaitForItsFibers) {

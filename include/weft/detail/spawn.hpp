@@ -36,6 +36,12 @@ namespace weft::inline v0::detail {
                                                      const fiber_options* options);
 /// The same for a closure that fits the G, without options: the hot one.
 [[nodiscard]] WEFT_EXPORT fiber_core* fiber_alloc_small(const void* site);
+/// The same two, but they return also in a runtime that ends, where the others' callers leave for
+/// good: for counted closures, whose place would be left in a frame that nobody looks into.
+[[nodiscard]] WEFT_EXPORT fiber_core* fiber_alloc_counted(std::size_t closure_size,
+                                                          std::size_t closure_align,
+                                                          const void* site);
+[[nodiscard]] WEFT_EXPORT fiber_core* fiber_alloc_small_counted(const void* site);
 /// Gives a G back that was never started.
 WEFT_EXPORT void fiber_discard(fiber_core* g) noexcept;
 /// Makes it runnable.
@@ -94,7 +100,14 @@ WEFT_INLINE fiber_core* fiber_make_in(runtime_state* rt, F&& fn, const void* sit
                                       const fiber_options* options) {
   using closure = std::decay_t<F>;
   fiber_core* g = nullptr;
-  if (rt != nullptr) {
+  if constexpr (std::derived_from<closure, counted_closure>) {
+    // (These have neither a runtime of their own nor options.)
+    if constexpr (fits_inline<closure>) {
+      g = fiber_alloc_small_counted(site);
+    } else {
+      g = fiber_alloc_counted(sizeof(closure), alignof(closure), site);
+    }
+  } else if (rt != nullptr) {
     g = fiber_alloc_in(rt, sizeof(closure), alignof(closure), site, options);
   } else if (options != nullptr || !fits_inline<closure>) {
     g = fiber_alloc(sizeof(closure), alignof(closure), site, options);
