@@ -108,36 +108,7 @@ void give_spares_back(processor* p) noexcept {
   p->slept_out = false;
 }
 
-// Would an M have anything to do with p, or to wait for in its place?
-bool needs_a_machine(runtime_state* rt, const processor* p) noexcept {
-  return p->runnext != nullptr || p->has_queued() || p->timers.next_when() != never ||
-         p->io->armed() != 0 || p->io->has_completions() || procs_change_due(p) ||
-         work_anywhere(rt);
-}
-
-// p was the last: nobody is left to find out.
-void look_for_deadlock(runtime_state* rt) noexcept {
-  if (rt->idle.count() == rt->n_procs.load()) static_cast<void>(check_deadlock(rt));
-}
-
 }  // namespace
-
-bool leave_idle(machine* m) noexcept {
-  runtime_state* rt = m->rt;
-  processor* p = m->p;
-  if (needs_a_machine(rt, p)) {
-    p->owner.store(owner_claimed);
-    return false;
-  }
-  p->fresh.trim();
-  give_spares_back(p);  // nobody is there to do it when they have not been wanted for long
-  m->sleep_until = never;
-  p->looks.store(p->looks.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  note_end_of_search(m);
-  if (protocol::leave(m)) return false;
-  look_for_deadlock(rt);
-  return true;
-}
 
 bool sleep_idle(machine* m) noexcept {
   runtime_state* rt = m->rt;
@@ -149,7 +120,7 @@ bool sleep_idle(machine* m) noexcept {
   m->sleep_until = p->timers.next_when();
   note_end_of_search(m);
   if (protocol::give_up(m)) return true;
-  look_for_deadlock(rt);
+  if (rt->idle.count() == rt->n_procs.load()) static_cast<void>(check_deadlock(rt));
   rt_exit(m);
   std::int64_t timeout = patience;
   std::int64_t start = 0;

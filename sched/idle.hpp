@@ -32,11 +32,6 @@ void wake_processor(runtime_state* rt, processor* p) noexcept;
 /// P; on return the M has a P again (true), or not (false).
 [[nodiscard]] bool sleep_idle(machine* m) noexcept;
 
-/// For an M that has something else to wait for: leaves its P idle with nobody asleep for it, if
-/// nothing there needs anybody. False: something does; the P is claimed, to be given to another M.
-/// In a runtime section with a P.
-[[nodiscard]] bool leave_idle(machine* m) noexcept;
-
 /// Ends m's spinning. found: it goes on to run something.
 void stop_spinning(machine* m, bool found) noexcept;
 

@@ -25,11 +25,6 @@
 // first and reads `sleepers` afterwards (both sequentially consistent): no woken P is left with
 // nobody, and if there is no sleeper at all the waker starts another M for it.
 //
-// An M that has something else to wait for (a pinned fiber) leaves its P without a sleeper, as all
-// Ps are at the start. It publishes that, passes the barrier and looks in the same way, so the same
-// pairing holds; whoever takes the bit finds no sleeper. What only a sleeper would notice must not
-// be there: timers and polls, which others than the owner add only with a wake-up of that very P.
-//
 // All of it happens inside a runtime section, on sysmon's thread, or while the caller counts in
 // runtime_state::external: conservation_watch.hpp, which looks for lost wake-ups, relies on that.
 //
@@ -191,24 +186,6 @@ struct idle_protocol {
       return true;
     }
     // (If there is work but the bit is gone, somebody has woken us already: no sleep.)
-    return false;
-  }
-
-  /// m offers its P and looks once more, but will not sleep for it. True: there is something to do
-  /// after all; p is the caller's, claimed, to be given to another M. False: p is none of m's
-  /// business any more.
-  [[nodiscard]] static bool leave(machine* m) noexcept {
-    runtime* rt = m->rt;
-    processor* p = m->p;
-    stop_spinning(m, false);
-    p->owner.store(owner_idle);
-    rt->idle.put(p->index);
-    World::heavy_barrier(rt);
-    if ((World::work_anywhere(rt) || World::own_work(m) || World::stopping(rt)) &&
-        rt->idle.take(p->index)) {
-      p->owner.store(owner_claimed);
-      return true;
-    }
     return false;
   }
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // A fiber pinned to its M, and the M that waits for it.
 //
-// A pinned fiber that parks leaves for the scheduler loop only. There its M gives the P away, or
-// leaves it idle if nobody would have anything to do with it (leave_idle), and sleeps on `pin_word`
-// (wait_for_pinned). Whoever comes to dispatch the fiber, on another M, hands the P and the fiber
-// over (hand_to_home) and looks for another P itself. So a pinned fiber is in the same queues as
-// all others, and the hot paths know it by one bit that they look at anyway.
+// A pinned fiber that parks leaves for the scheduler loop only. There its M gives the P away and
+// sleeps on `pin_word` (wait_for_pinned). Whoever comes to dispatch the fiber, on another M, hands
+// the P and the fiber over (hand_to_home) and looks for another P itself. So a pinned fiber is in
+// the same queues as all others, and the hot paths know it by one bit that they look at anyway.
 #include <weft/lock_thread.hpp>
 
 #include <utility>
@@ -55,13 +54,14 @@ void hand_to_home(machine* m, fiber_core* g) noexcept {
 void wait_for_pinned(machine* m) noexcept {
   runtime_state* rt = m->rt;
   rt->pinned_asleep.fetch_add(1);
-  processor* p = rt_enter(m);
-  reattach_machine(m);  // before the look for a deadlock, which counts it
-  const bool wanted = p != nullptr && !leave_idle(m);
-  m->p = nullptr;
-  if (wanted && !start_machine(rt, p, false) && !rt->stopping.load()) {
-    fatal("lock_thread: no thread can be started for the other fibers");
+  if (processor* p = rt_enter(m)) {
+    m->p = nullptr;
+    p->owner.store(owner_claimed);
+    if (!start_machine(rt, p, false) && !rt->stopping.load()) {
+      fatal("lock_thread: no thread can be started for the other fibers");
+    }
   }
+  reattach_machine(m);
   rt_exit(m);
   while (m->pin_word.load(std::memory_order_relaxed) == 0) os::futex_wait(&m->pin_word, 0);
   const std::uint32_t why = m->pin_word.exchange(0, std::memory_order_acquire);

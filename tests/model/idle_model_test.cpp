@@ -46,8 +46,6 @@ struct m_runtime {
   atomic<int> spinning{0};
   std::vector<m_processor*> procs;
   std::array<atomic<int>, 2> work;  // what is submitted, published by a plain release store
-  atomic<int> handed{0};            // to an M in the pool: its P; 2: and it is to spin
-  event pool;
   std::array<int, 2> done{};
   int submitted = 0;
 
@@ -127,15 +125,6 @@ struct mail_world : fences {
   }
 };
 
-// Ms are not made: there is one in the pool.
-template <class W>
-struct with_pool : W {
-  static void start_machine(m_runtime* rt, m_processor* /*p*/, bool spinning) noexcept {
-    rt->handed.store(spinning ? 2 : 1);
-    rt->pool.wake();
-  }
-};
-
 // find_runnable, with a search of one look; ends when the P is lost.
 template <class W>
 void worker(m_machine& m) {
@@ -196,34 +185,6 @@ void two_submitters(world& w) {
       idle_protocol<W>::wake_if_idle(&rt);
     });
   }
-  w.may_sleep_for_ever([&] { return rt.all_done(); });
-}
-
-// The only worker leaves its P to whoever needs it, and a plain thread submits twice.
-template <class W>
-void leaving(world& w) {
-  using V = with_pool<W>;
-  auto& rt = w.make<m_runtime>();
-  auto& m = machine_with(w, rt, 1);
-  m_processor& p = *m.p;
-  auto& other = w.make<m_machine>();
-  other.rt = &rt;
-  other.id = 2;
-  w.thread([&] {
-    if (idle_protocol<V>::leave(&m)) V::start_machine(&rt, &p, false);
-  });
-  w.thread([&] {
-    rt.pool.wait();
-    V::adopt(&other, &p);
-    other.spinning = rt.handed.load() == 2;
-    worker<V>(other);
-  });
-  w.thread([&] {
-    for (std::size_t i = 0; i < 2; ++i) {
-      rt.submit(i);
-      idle_protocol<V>::wake_if_idle(&rt);
-    }
-  });
   w.may_sleep_for_ever([&] { return rt.all_done(); });
 }
 
@@ -296,19 +257,12 @@ TEST(IdleModel, NothingIsLostBehindTheLastSpinner) {
   EXPECT_EQ(problem_with(last_spinner<World>), "");
 }
 
-TEST(IdleModel, NothingIsLostWhenAProcessorIsLeft) {
-  EXPECT_EQ(problem_with(leaving<World>), "");
-  EXPECT_EQ(problem_with(leaving<fences>), "");
-}
-
 TEST(IdleModel, BreaksWithoutTheHeavyBarrier) {
   EXPECT_NE((explore(going_to_sleep<small_world<false, true>>).violation), "");
-  EXPECT_NE((explore(leaving<small_world<false, true>>).violation), "");
 }
 
 TEST(IdleModel, BreaksWithoutTheRecheck) {
   EXPECT_NE((explore(going_to_sleep<small_world<true, false>>).violation), "");
-  EXPECT_NE((explore(leaving<small_world<true, false>>).violation), "");
 }
 
 TEST(IdleModel, BreaksWithoutTheBarrierOfTheLastSpinner) {

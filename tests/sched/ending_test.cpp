@@ -17,7 +17,6 @@
 #include <weft/chan.hpp>
 #include <weft/context.hpp>
 #include <weft/fiber.hpp>
-#include <weft/lock_thread.hpp>
 #include <weft/mutex.hpp>
 #include <weft/run.hpp>
 #include <weft/select.hpp>
@@ -58,22 +57,6 @@ TEST(Ending, DeadlockIsReportedWithEveryFiber) {
   EXPECT_EQ(r.error.find("fatal error: all fibers are asleep - deadlock!\n"), 0U) << r.error;
   EXPECT_NE(r.error.find("[chan receive]:"), std::string::npos) << r.error;
   EXPECT_NE(r.error.find("ending_test.cpp:"), std::string::npos) << r.error;
-}
-
-// Its P is given up in another way, and nobody sleeps for it.
-TEST(Ending, DeadlockOfAFiberLockedToItsThreadIsReported) {
-  const auto r = weft_test::run_child([] {
-#if WEFT_TSAN || WEFT_EMULATED
-    ::setenv("WEFT_DEBUG", "deadlock=fatal", 1);
-#endif
-    ::alarm(60);
-    weft::run([] {
-      const weft::lock_thread pin;
-      static_cast<void>(weft::make_chan<int>().recv());
-    });
-  });
-  EXPECT_EQ(r.code, 2) << r.error;
-  EXPECT_NE(r.error.find("[chan receive]:"), std::string::npos) << r.error;
 }
 
 // A plain thread inside ready() hides the deadlock while it is there, and says nothing when it

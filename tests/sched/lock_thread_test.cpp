@@ -5,31 +5,21 @@
 
 #include <gtest/gtest.h>
 
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdlib>
-#include <functional>
 #include <memory>
 #include <new>
-#include <optional>
-#include <span>
 #include <thread>
 #include <vector>
 
 #include <weft/chan.hpp>
-#include <weft/context.hpp>
 #include <weft/fiber.hpp>
 #include <weft/mutex.hpp>
-#include <weft/net/conn.hpp>
 #include <weft/run.hpp>
-#include <weft/stats.hpp>
 #include <weft/time.hpp>
 #include <weft/wait_group.hpp>
-
-#include "tests/chan/support.hpp"
 
 namespace {
 
@@ -157,105 +147,6 @@ TEST(LockThread, ARuntimeEndsWithALockedFiberParked) {
       locked.wait();
     });
   }
-}
-
-void wait_until(const std::function<bool()>& so) {
-  while (!so()) std::this_thread::yield();
-}
-
-// Its P is left idle, and no thread is started that could only go to sleep for it.
-// (Sysmon starts one if it is faster than the thread that brings the fiber: not each time.)
-TEST(LockThread, WaitingAloneTakesNoOtherThread) {
-  const auto threads_of_one_run = [] {
-    const auto c = weft::make_chan<int>();
-    weft::runtime rt{weft::options{.procs = 1}};
-    rt.go([&c] {
-      const weft::lock_thread pin;
-      const auto home = here();
-      EXPECT_EQ(c.recv(), 1);
-      EXPECT_EQ(here(), home);
-    });
-    wait_until([&] { return weft_test::parked_receivers(c) == 1; });
-    wait_until([&] { return rt.stats().idle_procs == rt.stats().procs; });
-    const auto threads = rt.stats().threads;
-    c.send(1);
-    EXPECT_TRUE(rt.shutdown(weft::background()));
-    return threads;
-  };
-  bool alone = false;
-  for (int i = 0; i < 20 && !alone; ++i) alone = threads_of_one_run() == 2;
-  EXPECT_TRUE(alone) << "its own, and the monitor";
-}
-
-// Whoever wakes it comes at any moment of its leaving the P.
-TEST(LockThread, StressAThreadWakesItAsItLeaves) {
-  const auto to = weft::make_chan<int>();
-  const auto back = weft::make_chan<int>();
-  weft::runtime rt{weft::options{.procs = 1}};
-  rt.go([&] {
-    const weft::lock_thread pin;
-    for (const int v : to) back.send(v);
-    back.close();
-  });
-  constexpr int rounds = WEFT_TSAN || WEFT_ASAN || WEFT_EMULATED ? 100 : 1000;
-  for (int i = 0; i < rounds; ++i) {
-    to.send(i);
-    if (i % 3 == 0) rt.go([] {});  // there is something to do for the P, or just was
-    ASSERT_EQ(back.recv(), i);
-  }
-  to.close();
-  EXPECT_EQ(back.recv(), std::nullopt);
-  EXPECT_TRUE(rt.shutdown(weft::background()));
-}
-
-TEST(LockThread, ItsDescriptorsAndTimersAreWatchedWhileItWaits) {
-  int fds[2];
-  ASSERT_EQ(::pipe(fds), 0);
-  weft::run(weft::options{.procs = 1}, [&] {
-    const weft::lock_thread pin;
-    auto reader = weft::net::adopt(fds[0]);
-    ASSERT_TRUE(reader);
-    std::thread writer([&] {
-      wait_until([] { return weft::stats().armed_polls != 0; });
-      EXPECT_EQ(::write(fds[1], "x", 1), 1);
-    });
-    char byte = 0;
-    const auto n = reader->read(std::span<char>(&byte, 1));
-    writer.join();
-    EXPECT_EQ(n.value_or(0), 1U);
-    const auto begun = weft::clock::now();
-    weft::sleep_for(2ms);
-    EXPECT_GE(weft::clock::now() - begun, 2ms);
-  });
-  ::close(fds[1]);
-}
-
-// A P that is left idle is found when it is to retire, and the others when they are needed.
-TEST(LockThread, StressTheyWaitWhilePsComeAndGo) {
-  weft::run(weft::options{.procs = 4}, [] {
-    weft::mutex m;
-    int counter = 0;
-    weft::wait_group all;
-    constexpr int rounds = WEFT_TSAN || WEFT_ASAN || WEFT_EMULATED ? 20 : 200;
-    for (int f = 0; f < 6; ++f) {
-      all.go([&, f] {
-        const weft::lock_thread pin;
-        for (int i = 0; i < rounds; ++i) {
-          m.lock();
-          ++counter;
-          if ((f + i) % 3 == 0) weft::yield();
-          m.unlock();
-          if ((f + i) % 16 == 0) weft::sleep_for(50us);
-        }
-      });
-    }
-    for (int i = 0; i < 20; ++i) {
-      EXPECT_TRUE(weft::set_procs(1 + i % 4));
-      weft::sleep_for(200us);
-    }
-    all.wait();
-    EXPECT_EQ(counter, 6 * rounds);
-  });
 }
 
 // A waiting locked fiber's thread does not count against max_threads, or nobody would be left.
