@@ -195,8 +195,8 @@ void deep_sleep(runtime_state* rt, sysmon_state& s) noexcept {
   rt->sysmon_asleep.store(true);
   // The worker that went idle last may have looked for a deadlock while somebody was still on his
   // way out of ready(); nobody else would look again.
-  bool in_doubt = true;
-  std::int64_t next_look = 0;
+  bool in_doubt = false;
+  std::int64_t next_look = 0;  // at once
   std::int64_t pause = first_look_again_ns;
   for (;;) {
     if (now_ns() >= next_look) {
@@ -245,7 +245,7 @@ void* sysmon_main(void* argument) {
     }
     // Giving memory back takes all of its time while nobody works, else half.
     std::int64_t pause = s.tick;
-    if (giving_back) pause = all_is_quiet(rt) ? 0 : std::min(s.tick, now_ns() - now);
+    if (giving_back) pause = all_is_quiet(rt) ? 0 : now_ns() - now;
     os::futex_wait(&rt->sysmon_word, 0, now_ns() + pause);
     rt->sysmon_word.store(0);
   }
