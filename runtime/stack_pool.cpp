@@ -392,17 +392,30 @@ bool trim_slice() noexcept {
 
 // --- what is in memory
 
-std::uint64_t resident_bytes(const char* base, std::size_t size) noexcept {
-  std::array<unsigned char, 1024> pages;
-  std::uint64_t n = 0;
+constexpr std::size_t most_pages_at_once = 1024;
+
+// qemu-user refuses to look at a range with a protected page in it: what is around that page is
+// found by halves.
+std::size_t resident_pages(char* from, std::size_t count) noexcept {
   const std::size_t page = os::page_size();
-  const std::size_t step = pages.size() * page;
-  for (std::size_t at = 0; at < size; at += step) {
-    const std::size_t part = std::min(step, size - at);
-    // (Gone meanwhile: nothing of it is.)
-    if (::mincore(const_cast<char*>(base) + at, part, pages.data()) != 0) return 0;
-    const std::size_t count = part / page;
-    for (std::size_t i = 0; i < count; ++i) n += pages[i] & 1U;
+  std::array<unsigned char, most_pages_at_once> there;
+  if (::mincore(from, count * page, there.data()) == 0) {
+    return static_cast<std::size_t>(
+        std::count_if(there.begin(), there.begin() + static_cast<std::ptrdiff_t>(count),
+                      [](unsigned char p) { return (p & 1U) != 0; }));
+  }
+  if (count == 1) return 0;
+  const std::size_t half = count / 2;
+  return resident_pages(from, half) + resident_pages(from + half * page, count - half);
+}
+
+std::uint64_t resident_bytes(const char* base, std::size_t size) noexcept {
+  const std::size_t page = os::page_size();
+  const std::size_t pages = size / page;
+  std::uint64_t n = 0;
+  for (std::size_t at = 0; at < pages; at += most_pages_at_once) {
+    n += resident_pages(const_cast<char*>(base) + at * page,
+                        std::min(most_pages_at_once, pages - at));
   }
   return n * page;
 }

@@ -140,7 +140,10 @@ TEST(StackPool, WhatWasWantedDuringAPeriodStaysWarm) {
   for (int round = 0; round < 5; ++round) {
     for (int i = 0; i < 60; ++i) stacks[static_cast<std::size_t>(i)] = stack_acquire(c).lo;
     for (int i = 0; i < 60; ++i) stack_release(c, stacks[static_cast<std::size_t>(i)]);
-    EXPECT_FALSE(weft::detail::stack_pool_trim(round % 2 == 0));
+    // (By slices: a slice has fewer stacks where they are larger.)
+    for (bool more = weft::detail::stack_pool_trim(round % 2 == 0); more;) {
+      more = weft::detail::stack_pool_trim(false);
+    }
   }
   int warm = 0;
   for (int i = 0; i < 60; ++i) {
