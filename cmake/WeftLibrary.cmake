@@ -18,6 +18,9 @@ set_target_properties(weft PROPERTIES
   C_VISIBILITY_PRESET hidden
   CXX_VISIBILITY_PRESET hidden
   VISIBILITY_INLINES_HIDDEN ON)
+# Who may be on another thread after a switch reads thread_local variables by calls into another file,
+# which a compiler that saw both could fold: no user's CMAKE_UNITY_BUILD may join them.
+set_target_properties(weft PROPERTIES UNITY_BUILD OFF)
 target_compile_features(weft PUBLIC cxx_std_23)
 target_include_directories(weft
   PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
@@ -72,6 +75,13 @@ if(WEFT_WERROR)
   list(APPEND weft_warning_options $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 target_compile_options(weft PRIVATE ${weft_warning_options})
+# Half of the time that a file of the library compiles is the standard library's headers. In a user's
+# project (and so in tests/house) each file shows that it includes what it needs.
+if(PROJECT_IS_TOP_LEVEL)
+  target_precompile_headers(weft PRIVATE
+    <algorithm> <array> <atomic> <chrono> <functional> <memory> <mutex> <optional> <string>
+    <system_error> <vector>)
+endif()
 add_library(weft_warnings INTERFACE)
 target_compile_options(weft_warnings INTERFACE ${weft_warning_options})
 

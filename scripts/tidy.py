@@ -30,6 +30,9 @@ def library_commands(build, wanted):
         if wanted and path not in wanted:
             continue
         words = [w for w in entry["command"].split() if w not in ONLY_GCC] + ONLY_CLANG
+        if "-include" in words:  # what g++ has precompiled
+            at = words.index("-include")
+            del words[at:at + 2]
         yield {**entry, "command": " ".join(words)}
 
 

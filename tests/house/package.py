@@ -36,7 +36,7 @@ def install(build, prefix):
 def configure_user(work, how, *options, compiler="g++"):
     shutil.rmtree(work, ignore_errors=True)
     run("cmake", "-S", USER, "-B", work, "-G", "Ninja", f"-DCMAKE_CXX_COMPILER={compiler}",
-        "-DCMAKE_BUILD_TYPE=Debug", f"-DUSER_TAKES_WEFT_BY={how}", *options)
+        "-DCMAKE_BUILD_TYPE=None", f"-DUSER_TAKES_WEFT_BY={how}", *options)
 
 
 def build_user(work, env=None):
@@ -76,7 +76,12 @@ def add_subdirectory(work):
 
 
 def fetch_content(work):
-    configure_user(work, "fetch_content", f"-DWEFT_ROOT_DIR={house.ROOT}")
+    # A user who joins files: weft's stay apart.
+    configure_user(work, "fetch_content", f"-DWEFT_ROOT_DIR={house.ROOT}",
+                   "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+    with open(os.path.join(work, "compile_commands.json"), encoding="utf-8") as f:
+        joined = [e["file"] for e in json.load(f) if "/weft.dir/" in e["file"]]
+    check(not joined, f"the library's files are joined: {joined}")
     build_user(work)
 
 
