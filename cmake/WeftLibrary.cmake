@@ -114,7 +114,8 @@ if(WEFT_HTTP)
     ${WEFT_LLHTTP_SOURCE_DIR}/http.c
     ${WEFT_LLHTTP_SOURCE_DIR}/llhttp.c)
   set_target_properties(weft_llhttp PROPERTIES
-    POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden)
+    POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden
+    UNITY_BUILD OFF)  # its files do not declare the same things alike
   target_include_directories(weft_llhttp PRIVATE ${WEFT_LLHTTP_INCLUDE_DIR}/llhttp)
   target_compile_options(weft_llhttp PRIVATE -w ${weft_public_options} ${weft_sanitize_options})
   target_sources(weft PRIVATE $<TARGET_OBJECTS:weft_llhttp>)

@@ -80,8 +80,8 @@ def fetch_content(work):
     configure_user(work, "fetch_content", f"-DWEFT_ROOT_DIR={house.ROOT}",
                    "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
     with open(os.path.join(work, "compile_commands.json"), encoding="utf-8") as f:
-        joined = [e["file"] for e in json.load(f) if "/weft.dir/" in e["file"]]
-    check(not joined, f"the library's files are joined: {joined}")
+        joined = [e["file"] for e in json.load(f) if "/weft-build/" in e["file"]]
+    check(not joined, f"weft's files are joined: {joined}")
     build_user(work)
 
 
