@@ -9,6 +9,7 @@
 #include <sched.h>
 
 #include <array>
+#include <utility>
 
 #include <weft/detail/fatal.hpp>
 #include <weft/detail/random.hpp>
@@ -334,16 +335,21 @@ fiber_core* find_runnable(machine* m) noexcept {
   return nullptr;
 }
 
-// In a runtime section: a P for this M, from the idle ones or handed over in the pool.
+// In a runtime section, for an M without a P. With a fiber to dispatch it takes an idle one; with
+// none it waits in the pool for one that is handed over. (A P that sleeps has an M that sleeps with
+// it, and to take that P is to wake that M and leave it without: if it took the next one, they would
+// drive each other from P to P for ever.)
 bool get_processor(machine* m) noexcept {
+  bool got = false;
   if (m->pending != nullptr) {
-    m->rt->inject.push(m->pending);
-    m->pending = nullptr;
-    wake_if_idle(m->rt);
+    got = acquire_idle_processor(m);
+    if (!got) {
+      m->rt->inject.push(std::exchange(m->pending, nullptr));
+      wake_if_idle(m->rt);
+    }
   }
-  const bool got = acquire_idle_processor(m);
   reattach_machine(m);
-  if (!got) stop_spinning(m, true);  // it lost its P while it looked
+  stop_spinning(m, true);  // it may have lost its P while it looked
   return got || pool_sleep(m);
 }
 

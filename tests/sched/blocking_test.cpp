@@ -15,6 +15,7 @@
 #include <weft/fiber.hpp>
 #include <weft/run.hpp>
 #include <weft/time.hpp>
+#include <weft/wait_group.hpp>
 
 namespace {
 
@@ -125,19 +126,40 @@ TEST(Blocking, StressSectionsThatCallWeftInside) {
 }
 
 // One that spins does so in every round; the first may still see the start of the Ms.
+void expect_no_cpu_is_used() {
+  // 2 % of one core is far above what is measured (0.0) and far below a spinning worker.
+  constexpr std::int64_t limit = WEFT_TSAN || WEFT_ASAN ? 100'000'000 : 10'000'000;
+  std::int64_t used = limit;
+  for (int round = 0; round < 5 && used >= limit; ++round) {
+    const std::int64_t before = cpu_ns();
+    weft::sleep_for(500ms);
+    used = cpu_ns() - before;
+  }
+  EXPECT_LT(used, limit);
+}
+
 TEST(Blocking, AnIdleRuntimeUsesNoCpu) {
   weft::run([] {
     weft::sleep_for(50ms);  // spinning has calmed down
-    // 2 % of one core is far above what is measured (0.0) and far below a spinning worker.
-    constexpr std::int64_t limit = WEFT_TSAN || WEFT_ASAN ? 100'000'000 : 10'000'000;
-    std::int64_t used = limit;
-    for (int round = 0; round < 5 && used >= limit; ++round) {
-      const std::int64_t before = cpu_ns();
-      weft::sleep_for(500ms);
-      used = cpu_ns() - before;
-    }
-    EXPECT_LT(used, limit);
+    expect_no_cpu_is_used();
   });
+}
+
+// More threads than Ps are left, and none of them has anything to do. (They used to take idle Ps from
+// each other, and to wake each other by that.)
+TEST(Blocking, AnIdleRuntimeUsesNoCpuAfterBlockingCalls) {
+  for (int run = 0; run < 3; ++run) {
+    weft::run(weft::options{.procs = 8}, [] {
+      weft::wait_group all;
+      for (int i = 0; i < 12; ++i) {
+        all.go([] {
+          for (int k = 0; k < 20; ++k) weft::blocking([] { ::usleep(1000); });
+        });
+      }
+      all.wait();
+      expect_no_cpu_is_used();
+    });
+  }
 }
 
 }  // namespace
