@@ -140,21 +140,14 @@ std::string address::host() const {
   if (family() != AF_UNIX || size_ <= path_offset) return {};
   const char* path = reinterpret_cast<const ::sockaddr_un*>(&storage_)->sun_path;
   const std::size_t length = size_ - path_offset;
-  if (path[0] != '\0') return {path, std::min(length, std::strlen(path))};
-  std::string abstract(path, length);
-  abstract[0] = '@';
-  return abstract;
+  if (path[0] == '\0') return "@" + std::string(path + 1, length - 1);
+  return {path, std::min(length, std::strlen(path))};
 }
 
 std::string address::to_string() const {
-  if (family() != AF_INET && family() != AF_INET6) return host();
-  std::string text;
-  if (family() == AF_INET6) {
-    text.append("[").append(host()).append("]");
-  } else {
-    text = host();
-  }
-  return text.append(":").append(std::to_string(port()));
+  if (family() == AF_INET) return host() + ":" + std::to_string(port());
+  if (family() == AF_INET6) return "[" + host() + "]:" + std::to_string(port());
+  return host();
 }
 
 bool address::operator==(const address& other) const noexcept {

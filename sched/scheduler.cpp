@@ -337,8 +337,8 @@ fiber_core* find_runnable(machine* m) noexcept {
 
 // In a runtime section, for an M without a P. With a fiber to dispatch it takes an idle one; with
 // none it waits in the pool for one that is handed over. (A P that sleeps has an M that sleeps with
-// it, and to take that P is to wake that M and leave it without: if it took the next one, they would
-// drive each other from P to P for ever.)
+// it, and to take that P is to wake that M and leave it without: if it took the next one, they
+// would drive each other from P to P for ever.)
 bool get_processor(machine* m) noexcept {
   bool got = false;
   if (m->pending != nullptr) {

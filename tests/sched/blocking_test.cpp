@@ -145,8 +145,8 @@ TEST(Blocking, AnIdleRuntimeUsesNoCpu) {
   });
 }
 
-// More threads than Ps are left, and none of them has anything to do. (They used to take idle Ps from
-// each other, and to wake each other by that.)
+// More threads than Ps are left, and none of them has anything to do. (They used to take idle Ps
+// from each other, and to wake each other by that.)
 TEST(Blocking, AnIdleRuntimeUsesNoCpuAfterBlockingCalls) {
   for (int run = 0; run < 3; ++run) {
     weft::run(weft::options{.procs = 8}, [] {

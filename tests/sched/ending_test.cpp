@@ -332,7 +332,7 @@ TEST(Ending, StressTimersStartFibersWhileRunsEnd) {
     weft::cancelable_context child;
     weft::after_func_handle callback;
   };
-  for (int i = 0; i < (WEFT_TSAN || WEFT_ASAN ? 50 : 500); ++i) {
+  for (int i = 0; i < (WEFT_TSAN ? 20 : WEFT_ASAN ? 50 : 500); ++i) {
     std::vector<watched> all;  // out here: handles in an abandoned frame are never given back
     weft::run(weft::options{.procs = 2}, [i, &all] {
       for (int k = 0; k < 8; ++k) {
