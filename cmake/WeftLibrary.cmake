@@ -75,14 +75,8 @@ if(WEFT_WERROR)
   list(APPEND weft_warning_options $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 target_compile_options(weft PRIVATE ${weft_warning_options})
-# Half of the time that a file of the library compiles is the standard library's headers. In a user's
-# project (and so in tests/house) each file shows that it includes what it needs. And not at -O3:
-# there g++ 12 warns of code inside of precompiled headers (as in the bug above), system or not.
-set(weft_precompile OFF)
-if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE STREQUAL "Release")
-  set(weft_precompile ON)
-endif()
-if(weft_precompile)
+# Half of the time that a file of the library compiles is the standard library's headers.
+if(WEFT_PRECOMPILE)
   target_precompile_headers(weft PRIVATE
     <algorithm> <array> <atomic> <chrono> <functional> <memory> <mutex> <optional> <string>
     <system_error> <vector>)

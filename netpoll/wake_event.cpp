@@ -23,6 +23,9 @@ void wake_event::wake() noexcept {
   const int saved = errno;
   sequence_.fetch_add(1, std::memory_order_seq_cst);
   const std::uint64_t one = 1;
+  // Before the write, too: whom it wakes may look at once, and would leave a readable eventfd alone
+  // until this thread has its core again.
+  pending_.store(true, std::memory_order_relaxed);
   // EAGAIN: the counter is at its limit, so it is readable. EINTR does not happen: it never blocks.
   static_cast<void>(!::write(fd_, &one, sizeof(one)));
   // After the write: a drain between the two leaves `pending` set in vain, never a readable eventfd

@@ -5,6 +5,7 @@
 #include <sys/prctl.h>
 
 #include <cstdio>
+#include <utility>
 
 #include <weft/detail/random.hpp>
 #include "runtime/debug.hpp"
@@ -163,29 +164,59 @@ processor* rt_enter_slow(machine* m) noexcept {
   return nullptr;
 }
 
-bool start_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
+namespace {
+
+// A thread for p: one of the pool, or a new one. False: there is none to be had.
+bool give_thread(runtime_state* rt, processor* p, bool spinning) noexcept {
   rt->machines_lock.lock();
   machine* m = rt->pool;
-  if (m != nullptr) {
-    rt->pool = m->pool_next;
-    m->next_p = p;
-    m->next_spinning = spinning;
+  if (m == nullptr) {
+    m = rt->stopping.load() ? nullptr : create_machine(rt, p, spinning);
     rt->machines_lock.unlock();
-    m->wake_word.store(1, std::memory_order_release);
-    os::futex_wake(&m->wake_word);
-    return true;
+    return m != nullptr;
   }
-  m = rt->stopping.load() ? nullptr : create_machine(rt, p, spinning);
+  rt->pool = m->pool_next;
+  m->next_p = p;
+  m->next_spinning = spinning;
   rt->machines_lock.unlock();
-  if (m != nullptr) return true;
-  // No thread to be had: the P waits for one that comes free, and its fibers for any other.
-  rt->short_of_threads.store(true, std::memory_order_relaxed);
-  p->fresh_since = no_parent;
-  if (spinning) rt->spinning.fetch_sub(1);
-  p->owner.store(owner_idle);
-  rt->idle.put(p->index);
-  if (rt->sysmon_asleep.load()) sysmon_wake(rt);  // it tries again
-  return false;
+  m->wake_word.store(1, std::memory_order_release);
+  os::futex_wake(&m->wake_word);
+  return true;
+}
+
+bool pool_is_empty(runtime_state* rt) noexcept {
+  rt->machines_lock.lock();
+  const bool empty = rt->pool == nullptr;
+  rt->machines_lock.unlock();
+  return empty;
+}
+
+// An idle P that nobody sleeps on, as no thread was to be had for it. (Ps that have not been used
+// yet are of that kind, too.) The caller owns it.
+processor* take_deserted(runtime_state* rt) noexcept {
+  for (processor* p : rt->procs) {
+    if (p->sleepers.load() == 0 && rt->idle.take(p->index)) return p;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool start_machine(runtime_state* rt, processor* p, bool spinning) noexcept {
+  while (!give_thread(rt, p, spinning)) {
+    // The P waits for a thread that comes free (pool_sleep), and its fibers for any other.
+    rt->short_of_threads.store(true, std::memory_order_relaxed);
+    p->fresh_since = no_parent;
+    if (std::exchange(spinning, false)) rt->spinning.fetch_sub(1);
+    p->owner.store(owner_idle);
+    rt->idle.put(p->index);
+    if (rt->sysmon_asleep.load()) sysmon_wake(rt);  // it tries again
+    // One that came free before that did not see it. It is in the pool then: whoever has the lock
+    // second, sees what the first has done.
+    if (pool_is_empty(rt) || !rt->idle.take(p->index)) return false;
+    p->owner.store(owner_claimed);
+  }
+  return true;
 }
 
 bool pool_sleep(machine* m) noexcept {
@@ -194,6 +225,13 @@ bool pool_sleep(machine* m) noexcept {
   if (rt->stopping.load()) {
     rt->machines_lock.unlock();
     return false;
+  }
+  if (rt->short_of_threads.load(std::memory_order_relaxed)) {
+    if (processor* p = take_deserted(rt)) {
+      rt->machines_lock.unlock();
+      adopt_processor(m, p);
+      return true;
+    }
   }
   m->wake_word.store(0, std::memory_order_relaxed);
   m->next_p = nullptr;

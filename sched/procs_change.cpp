@@ -183,9 +183,9 @@ bool procs_settled(const runtime_state* rt) noexcept {
   return true;
 }
 
-// One idle P at a time: its M takes the next that is to go when it has lost this one.
-void nudge_procs(runtime_state* rt) noexcept {
-  if (procs_settled(rt)) return;
+// One idle P at a time: its M, back in the pool, serves for the next, which may have none.
+bool nudge_procs(runtime_state* rt) noexcept {
+  if (procs_settled(rt)) return false;
   if (rt->n_procs.load() < rt->wanted_procs()) {
     rt->more_procs.store(true, std::memory_order_relaxed);
   }
@@ -197,6 +197,7 @@ void nudge_procs(runtime_state* rt) noexcept {
     one |= p->index != 0;
     wake_processor(rt, p);
   }
+  return one;
 }
 
 void review_procs(runtime_state* rt) noexcept {

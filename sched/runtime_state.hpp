@@ -341,7 +341,7 @@ void change_procs(machine* m) noexcept;
 /// Is every P in service that is to be, and no other?
 [[nodiscard]] bool procs_settled(const runtime_state* rt) noexcept;
 /// Asks those concerned to come, if there are any. From sysmon, again and again.
-void nudge_procs(runtime_state* rt) noexcept;
+[[nodiscard]] bool nudge_procs(runtime_state* rt) noexcept;
 /// Affinity or quota may have changed: sysmon asks now and then, unless the number was set by hand.
 void review_procs(runtime_state* rt) noexcept;
 /// So many from now on, 0: as many as affinity and quota allow. The number that was wanted before.

@@ -172,12 +172,13 @@ bool all_is_quiet(const runtime_state* rt) noexcept {
          rt->external.load() == 0 && rt->inject.empty();  // (no thread could be started for those)
 }
 
-void see_to_procs(runtime_state* rt, sysmon_state& s, std::int64_t now) noexcept {
+// True: more of that soon.
+bool see_to_procs(runtime_state* rt, sysmon_state& s, std::int64_t now) noexcept {
   if (now >= s.next_review) {
     s.next_review = now + review_period_ns;
     review_procs(rt);
   }
-  nudge_procs(rt);
+  return nudge_procs(rt);
 }
 
 // Before help_busy, which would hide what has been lost.
@@ -231,12 +232,12 @@ void* sysmon_main(void* argument) {
     const auto wakes = see_to_wakes(rt, s.wakes, now);
     for (processor* p : rt->procs) acted |= examine(rt, p, now);
     if (wakes != conservation_watch::verdict::in_doubt) help_busy(rt, now);
-    see_to_procs(rt, s, now);
+    acted |= see_to_procs(rt, s, now);
     const bool giving_back = s.memory.look(now);
     stack_guard_report();
     s.trace.look(rt, now);
     s.stalls.look(rt, now);
-    s.quiet_rounds = acted ? 0 : s.quiet_rounds + 1;
+    s.quiet_rounds = acted ? 0 : std::min(s.quiet_rounds + 1, 1000);
     if (acted) s.tick = min_tick_ns;
     if (s.quiet_rounds > 20 && s.tick < longest_tick) s.tick = std::min(s.tick * 2, longest_tick);
     if (s.quiet_rounds > 30 && all_is_quiet(rt) && s.memory.due() > now) {

@@ -78,7 +78,8 @@ def add_subdirectory(work):
 def fetch_content(work):
     # A user who joins files: weft's stay apart.
     configure_user(work, "fetch_content", f"-DWEFT_ROOT_DIR={house.ROOT}",
-                   "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+                   "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON",
+                   "-DWEFT_PRECOMPILE=ON")
     with open(os.path.join(work, "compile_commands.json"), encoding="utf-8") as f:
         joined = [e["file"] for e in json.load(f) if "/weft-build/" in e["file"]]
     check(not joined, f"weft's files are joined: {joined}")
@@ -96,7 +97,9 @@ def shared(work):
     """The shared library: what it exports and needs, and that users build against it."""
     build, prefix = os.path.join(work, "weft"), os.path.join(work, "prefix")
     run("cmake", "-S", house.ROOT, "-B", build, "-G", "Ninja", "-DWEFT_SHARED=ON",
-        "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INSTALL_LIBDIR=lib", "-DWEFT_BUILD_TESTS=OFF",
+        # As Debian builds its packages.
+        "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_C_FLAGS=-O2 -DNDEBUG", "-DCMAKE_CXX_FLAGS=-O2 -DNDEBUG",
+        "-DCMAKE_INSTALL_LIBDIR=lib", "-DWEFT_BUILD_TESTS=OFF",
         "-DWEFT_BUILD_EXAMPLES=OFF", "-DWEFT_BUILD_BENCH=OFF")
     run("cmake", "--build", build)
     install(build, prefix)

@@ -31,6 +31,32 @@ TEST_F(PlainThreadTest, EchoesWithAFiber) {
   });
 }
 
+// sysmon takes the P of a fiber that computes while another waits for data, and no second thread
+// may be started: the first one is for that P when its fiber waits, too.
+TEST_F(PlainThreadTest, DataComeThoughAThreadWasRefused) {
+  weft::run(weft::options{.procs = 1, .max_threads = 1}, [] {
+    auto [client, server] = make_tcp_pair();
+    std::string got;
+    auto reader = weft::spawn([&, &s = server] { got = read_text(s); });
+    until_waiting(1);
+    std::atomic<bool> computed{false};
+    // (Nobody can see that the main fiber waits: it has time to. Should it not, the test says
+    // less.)
+    std::thread writer([&, fd = client.native_handle()] {
+      while (!computed.load()) std::this_thread::yield();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      EXPECT_EQ(::write(fd, "data", 4), 4);
+    });
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(60);
+    while (std::chrono::steady_clock::now() < end) {
+    }
+    computed.store(true);
+    reader.join();
+    EXPECT_EQ(got, "data");
+    writer.join();
+  });
+}
+
 TEST_F(PlainThreadTest, TwoThreadsTalkWhileARuntimeRuns) {
   weft::run([] {
     auto ln = weft::net::listen("tcp", "127.0.0.1:0");
