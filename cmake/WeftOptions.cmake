@@ -37,8 +37,9 @@ option(WEFT_ACCOUNTS "Count fibers as they start and end, and note who started e
 set(WEFT_SANITIZE "" CACHE STRING "Sanitizers: empty, address (with undefined) or thread")
 set_property(CACHE WEFT_SANITIZE PROPERTY STRINGS "" address thread)
 
-# In a user's project each file shows that it includes what it needs; and at -O3 g++ 12 warns of code
-# inside of precompiled headers that is right (as in GCC bug 105651), system headers or not.
+# Not in a user's project, who may have other ideas (clang-tidy reads the files as that does, so each
+# includes what it needs). And not at -O3: there g++ 12 warns of code inside of precompiled headers that
+# is right (as in GCC bug 105651), system headers or not.
 set(weft_precompile OFF)
 if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE STREQUAL "Release")
   set(weft_precompile ON)

@@ -71,7 +71,8 @@ def pkg_config(prefix):
 
 
 def add_subdirectory(work):
-    configure_user(work, "add_subdirectory", f"-DWEFT_ROOT_DIR={house.ROOT}", compiler="clang++-19")
+    configure_user(work, "add_subdirectory", f"-DWEFT_ROOT_DIR={house.ROOT}", "-DWEFT_PRECOMPILE=ON",
+                   compiler="clang++-19")
     build_user(work)
 
 
